@@ -1,0 +1,27 @@
+import type { IssuedToken } from '../token/issued-token.js';
+import type { VerifiedToken } from '../token/verified-token.js';
+
+/** A response that will carry a token, unless it is taken back before the headers leave. */
+export interface StagedDelivery {
+  issued: IssuedToken | undefined;
+}
+
+/** The responses of this process whose tokens have not left yet. */
+export class StagedDeliveries {
+  private readonly open = new Set<StagedDelivery>();
+
+  add(delivery: StagedDelivery): void {
+    this.open.add(delivery);
+  }
+
+  delete(delivery: StagedDelivery): void {
+    this.open.delete(delivery);
+  }
+
+  /** A log-out must not hand out the token of the session it has just ended. */
+  takeBack(isDead: (token: VerifiedToken) => boolean): void {
+    for (const delivery of this.open) {
+      if (delivery.issued && isDead(delivery.issued.claims)) delivery.issued = undefined;
+    }
+  }
+}

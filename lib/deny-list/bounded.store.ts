@@ -1,0 +1,101 @@
+import type { Clock } from '../clock.js';
+import { DenyListUnavailableError } from '../jwt-state.errors.js';
+import type { DenyListStore } from './deny-list.store.js';
+
+/** How many calls in a row must fail before the store is left alone. */
+const FAILURES_TO_OPEN = 3;
+/** How long it is left alone, in ms, until one call may try again. */
+const OPEN_FOR_MS = 1_000;
+
+/** Called when the store stops answering and when it answers again. */
+export interface AvailabilityListener {
+  down(cause: unknown): void;
+  up(): void;
+}
+
+/**
+ * A store that answers in time or fails: a deadline for each call, and a circuit breaker, so that a
+ * store that hangs costs a deadline now and then and not one for every request. Its only error is
+ * {@link DenyListUnavailableError}.
+ */
+export class BoundedStore implements DenyListStore {
+  private failures = 0;
+  private retryAt = 0;
+  private announcedDown = false;
+
+  constructor(
+    private readonly store: DenyListStore,
+    private readonly deadline: number,
+    private readonly clock: Clock,
+    private readonly listener: AvailabilityListener,
+  ) {}
+
+  get atomic() {
+    return this.store.atomic;
+  }
+
+  get ephemeral() {
+    return this.store.ephemeral;
+  }
+
+  read(keys: readonly string[]) {
+    return this.bound(() => this.store.read(keys));
+  }
+
+  write(key: string, value: string, ttl: number | undefined) {
+    return this.bound(() => this.store.write(key, value, ttl));
+  }
+
+  writeIfAbsent(key: string, value: string, ttl: number | undefined) {
+    return this.bound(() => this.store.writeIfAbsent(key, value, ttl));
+  }
+
+  writeIfUnchanged(key: string, expected: string | undefined, value: string, ttl: number) {
+    return this.bound(() => this.store.writeIfUnchanged(key, expected, value, ttl));
+  }
+
+  private async bound<T>(call: () => Promise<T>): Promise<T> {
+    this.passBreaker();
+    try {
+      const answer = await withDeadline(call(), this.deadline);
+      this.succeeded();
+      return answer;
+    } catch (error) {
+      this.failed(error);
+      throw new DenyListUnavailableError(undefined, error);
+    }
+  }
+
+  /** Open: fail at once. Half open: let this one call through and keep the others out. */
+  private passBreaker(): void {
+    if (this.failures < FAILURES_TO_OPEN) return;
+    const now = this.clock.now();
+    if (now < this.retryAt) throw new DenyListUnavailableError();
+    this.retryAt = now + OPEN_FOR_MS;
+  }
+
+  private succeeded(): void {
+    this.failures = 0;
+    if (this.announcedDown) this.listener.up();
+    this.announcedDown = false;
+  }
+
+  private failed(cause: unknown): void {
+    this.failures += 1;
+    this.retryAt = this.clock.now() + OPEN_FOR_MS;
+    if (this.failures < FAILURES_TO_OPEN || this.announcedDown) return;
+    this.announcedDown = true;
+    this.listener.down(cause);
+  }
+}
+
+function withDeadline<T>(answer: Promise<T>, deadline: number): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const timer = setTimeout(() => {
+      // An answer may already lie in the socket while this process was busy: one more turn of the
+      // event loop lets it in before the store is blamed.
+      setImmediate(() => reject(new Error(`No answer within ${deadline} ms.`)));
+    }, deadline);
+    answer.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}

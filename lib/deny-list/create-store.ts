@@ -1,0 +1,111 @@
+import { createKeyv } from '@cacheable/memory';
+import { Logger } from '@nestjs/common';
+import { type Cache, createCache } from 'cache-manager';
+import type { Keyv } from 'keyv';
+import type { Clock } from '../clock.js';
+import type { JwtStateConfig } from '../jwt-state.config.js';
+import { JwtStateConfigError } from '../jwt-state.errors.js';
+import { BoundedStore } from './bounded.store.js';
+import type { DenyListStore } from './deny-list.store.js';
+import { KeyvStore } from './keyv.store.js';
+import { type KeyvRedisAdapter, RedisStore } from './redis.store.js';
+
+const PURGE_EVERY_MS = 60_000;
+
+/** The default cache: in this process, purging what has expired and evicting nothing else. */
+export function createMemoryCache(): Cache {
+  const keyv = createKeyv({ checkInterval: PURGE_EVERY_MS, useClone: false, lruSize: 0 });
+  return createCache({ stores: [keyv] });
+}
+
+/** The configured store, answering in time or failing, and saying so in the log. */
+export function createBoundedStore({ denyList }: JwtStateConfig, clock: Clock): DenyListStore {
+  const logger = new Logger('JwtStateModule');
+  const store = createStore(denyList.cache, denyList.prefix);
+  return new BoundedStore(store, denyList.lookupTimeout, clock, {
+    down: (cause) => logger.error(`The deny list does not answer: ${reasonOf(cause)}`),
+    up: () => logger.log('The deny list answers again.'),
+  });
+}
+
+/** The kind of failure, not its text: a client's message may quote a URL with its password. */
+function reasonOf(cause: unknown): string {
+  const { code, name } = (cause ?? {}) as { code?: unknown; name?: unknown };
+  return String(code ?? name ?? 'unknown');
+}
+
+/**
+ * The store under a cache-manager cache. The rules talk to the store itself: `cache.get` answers
+ * "not found" when the store is down, and a deny list must never take that for "not denied".
+ *
+ * @throws JwtStateConfigError for a cache in which an entry could get lost without a word
+ */
+export function createStore(cache: Cache | undefined, prefix: string): DenyListStore {
+  const keyv = onlyStoreOf(cache ?? createMemoryCache());
+  const adapter = keyv.store as Record<string, unknown>;
+  refuseLossy(keyv, adapter);
+  // Keyv prefixes such keys when it reads many and not when it reads one.
+  if (keyv.namespace && prefix.startsWith(`${keyv.namespace}:`)) {
+    throw new JwtStateConfigError(
+      `denyList.prefix begins with the namespace of the Keyv store (${keyv.namespace}): choose another.`,
+    );
+  }
+  keyv.throwOnErrors = true;
+  if ('throwOnErrors' in adapter) adapter.throwOnErrors = true;
+  if (isKeyvRedis(adapter)) return new RedisStore(adapter);
+  return new KeyvStore(keyv, cache === undefined || keyv.store instanceof Map);
+}
+
+function onlyStoreOf(cache: Cache): Keyv {
+  const stores = cache?.stores;
+  if (!Array.isArray(stores)) {
+    throw new JwtStateConfigError(
+      'denyList.cache is not a cache-manager cache: pass what `createCache({ stores: [keyv] })` returns.',
+    );
+  }
+  const [keyv, ...others] = stores;
+  if (!keyv || others.length > 0) {
+    throw new JwtStateConfigError(
+      `denyList.cache has ${stores.length} stores; a deny list needs exactly one. A tier in front ` +
+        'answers "not found" for what it has not seen yet, and a revoked token would pass.',
+    );
+  }
+  return keyv;
+}
+
+/** Options under which a store forgets, shortens, or mixes up entries. */
+function refuseLossy(keyv: Keyv, adapter: Record<string, unknown>): void {
+  const inner = [adapter, adapter.store, adapter.opts, adapter.primary].filter(
+    (part): part is Record<string, unknown> => typeof part === 'object' && part !== null,
+  );
+  for (const [option, why] of LOSSY) {
+    if (inner.some((part) => isSet(part[option]))) {
+      throw new JwtStateConfigError(`denyList.cache: its store has \`${option}\` set; ${why}.`);
+    }
+  }
+  if (typeof keyv.get !== 'function' || typeof keyv.set !== 'function') {
+    throw new JwtStateConfigError('denyList.cache: its store is not a Keyv.');
+  }
+}
+
+const LOSSY: readonly (readonly [string, string])[] = [
+  ['lruSize', 'it drops entries that are still needed, and with them revocations. Leave it out'],
+  ['maxTtl', 'it ends revocations before the tokens they deny. Leave it out'],
+  [
+    'connectionTimeout',
+    'it can deliver the answer to another question. Connect the client yourself and pass it',
+  ],
+];
+
+function isSet(value: unknown): boolean {
+  return value !== undefined && value !== null && value !== 0 && value !== false;
+}
+
+function isKeyvRedis(adapter: object): adapter is KeyvRedisAdapter {
+  const candidate = adapter as Partial<KeyvRedisAdapter>;
+  return (
+    typeof candidate.getClient === 'function' &&
+    typeof candidate.createKeyPrefix === 'function' &&
+    typeof candidate.client?.eval === 'function'
+  );
+}

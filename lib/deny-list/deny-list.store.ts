@@ -1,0 +1,31 @@
+/**
+ * What the rules need of a store: five verbs. Every one of them rejects when the store did not
+ * do what was asked; "not found" is an answer, silence is not.
+ */
+export interface DenyListStore {
+  /** The values of some keys, in one round trip where the store can, in the order given. */
+  read(keys: readonly string[]): Promise<(string | undefined)[]>;
+
+  /** @param ttl whole milliseconds; `undefined`: for ever */
+  write(key: string, value: string, ttl: number | undefined): Promise<void>;
+
+  /**
+   * Writes where nothing stands. Answers what stood there, or `undefined` when it has written.
+   * Atomic for all who share the store, or for this process: see {@link DenyListStore.atomic}.
+   */
+  writeIfAbsent(key: string, value: string, ttl: number | undefined): Promise<string | undefined>;
+
+  /** Writes where still `expected` stands. Atomic as far as {@link writeIfAbsent} is. */
+  writeIfUnchanged(
+    key: string,
+    expected: string | undefined,
+    value: string,
+    ttl: number,
+  ): Promise<{ written: boolean; current?: string | undefined }>;
+
+  /** How far "absent" and "unchanged" reach. */
+  readonly atomic: 'store' | 'process';
+
+  /** One process, no other sees it, gone with it. */
+  readonly ephemeral: boolean;
+}

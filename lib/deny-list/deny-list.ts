@@ -1,0 +1,270 @@
+import { CLOCK_SKEW_MS, type Clock } from '../clock.js';
+import { DenyListUnavailableError, TokenSupersededError } from '../jwt-state.errors.js';
+import type { VerifiedToken } from '../token/verified-token.js';
+import type { DenyListKeys } from './deny-list.keys.js';
+import type { DenyListStore } from './deny-list.store.js';
+import {
+  formatRevokedOthers,
+  formatStaleMark,
+  type Mark,
+  type MarkSnapshot,
+  newMarkId,
+  type PendingChange,
+  parseRevokedOthers,
+  parseStaleMark,
+  pendingAfter,
+} from './marks.js';
+import { formatSuperseded, parseTokenRecord, type Records } from './records.js';
+import { claimScopes, type Scope, sameScope, scopesOf } from './scopes.js';
+import type { Successor, SuccessorCodec } from './successor.js';
+import { judge, type Verdict } from './verdict.js';
+
+/** What one look at the store says of a token, and the marks it was said by. */
+export interface Look {
+  readonly verdict: Verdict;
+  readonly snapshot: MarkSnapshot;
+}
+
+/** How superseding a token ended. */
+export type Supersession =
+  | { readonly outcome: 'done' }
+  /** Somebody else was first; this is what the token leads to. */
+  | { readonly outcome: 'overtaken'; readonly winner: VerifiedToken }
+  /** Somebody else was first, and longer ago than the grace period: only the id is left. */
+  | { readonly outcome: 'late'; readonly successorId: string };
+
+export interface DenyListSettings {
+  readonly onLoss: 'reject' | 'reissue' | 'accept';
+  readonly claims: readonly string[];
+  /** All in milliseconds. */
+  readonly longestLifetime: number;
+  readonly clockTolerance: number;
+  readonly gracePeriod: number;
+}
+
+/** A second on top of every lifetime, for `exp` in whole seconds and the way to the store. */
+const MARGIN_MS = 1_000;
+/** A mark is exchanged against the one that stands there; this often it may have moved on. */
+const EXCHANGE_ATTEMPTS = 16;
+
+/**
+ * The deny list: its records, their lifetimes, and what they say about a token. It knows nothing
+ * of HTTP, of signatures, or of who asks.
+ */
+export class DenyList {
+  /** A mark lives as long as any token that was issued before it. */
+  private readonly markLifetime: number;
+
+  constructor(
+    private readonly store: DenyListStore,
+    private readonly keys: DenyListKeys,
+    private readonly successors: SuccessorCodec,
+    private readonly clock: Clock,
+    private readonly settings: DenyListSettings,
+  ) {
+    this.markLifetime =
+      settings.longestLifetime + settings.clockTolerance + CLOCK_SKEW_MS + MARGIN_MS;
+  }
+
+  scopesOf(token: VerifiedToken): Scope[] {
+    return scopesOf(token, this.settings.claims);
+  }
+
+  /** The scopes a token of this subject would have, as far as they are known beforehand. */
+  scopesAtLogin(sub: string, claims: Record<string, unknown> | undefined): Scope[] {
+    return [{ name: 'sub', value: sub }, ...claimScopes(claims ?? {}, this.settings.claims)];
+  }
+
+  isInScope(token: VerifiedToken, scope: Scope): boolean {
+    return this.scopesOf(token).some((other) => sameScope(other, scope));
+  }
+
+  isInGrace(superseded: { at: number }): boolean {
+    return this.clock.now() < superseded.at + this.settings.gracePeriod;
+  }
+
+  // --- reading -------------------------------------------------------------------------------
+
+  /** Everything about a token, in one round trip. */
+  async look(token: VerifiedToken): Promise<Look> {
+    const scopes = this.scopesOf(token);
+    const readAt = this.clock.now();
+    let records = await this.readRecords(token, scopes);
+    if (records.epoch !== token.seen.epoch) {
+      // A lost store has consequences: ask it twice, and let it begin anew if it is empty.
+      records = await this.readRecords(token, scopes);
+      const epoch = records.epoch ?? (await this.beginEpoch());
+      records = { ...records, epoch };
+    }
+    const now = this.clock.now();
+    const successor =
+      records.next === undefined ? undefined : this.successors.decode(token, records.next, now);
+    if (successor && !records.token) await this.completeSupersession(token, successor);
+    return {
+      verdict: judge(token, records, successor, now, this.settings.onLoss),
+      snapshot: { epoch: records.epoch as string, scopes, marks: records.marks, readAt },
+    };
+  }
+
+  /** Whether the session of this token may still have tokens, by the store itself. */
+  async isSessionAlive(token: VerifiedToken): Promise<boolean> {
+    const { verdict } = await this.look(token);
+    return verdict.state !== 'revoked' && verdict.state !== 'lost';
+  }
+
+  /** The marks of some scopes, before the claims are read that a token will be made from. */
+  async readMarks(scopes: readonly Scope[]): Promise<MarkSnapshot> {
+    const readAt = this.clock.now();
+    const plan = scopes.flatMap((scope) => this.markReads(scope));
+    const values = await this.store.read([...plan.map(([key]) => key), this.keys.witness]);
+    const epoch = values.at(-1) ?? (await this.beginEpoch());
+    return { epoch, scopes, marks: parseMarks(plan, values), readAt };
+  }
+
+  /** A snapshot with further scopes read into it. Undefined where the store was lost between. */
+  async extend(snapshot: MarkSnapshot, scopes: readonly Scope[]): Promise<MarkSnapshot> {
+    const added = await this.readMarks(scopes);
+    if (added.epoch !== snapshot.epoch) {
+      throw new DenyListUnavailableError('The deny list was replaced while a token was made.');
+    }
+    return {
+      ...snapshot,
+      scopes: [...snapshot.scopes, ...scopes],
+      marks: [...snapshot.marks, ...added.marks],
+    };
+  }
+
+  private async readRecords(token: VerifiedToken, scopes: readonly Scope[]): Promise<Records> {
+    const plan = scopes.flatMap((scope) => this.markReads(scope));
+    const keys = [
+      this.keys.next(token.jti),
+      this.keys.jti(token.jti),
+      this.keys.sid(token.sid),
+      ...plan.map(([key]) => key),
+      // Last: a store that loses its entries between two reads is caught by the later one.
+      this.keys.witness,
+    ];
+    const [next, record, session, ...rest] = await this.store.read(keys);
+    return {
+      epoch: rest.at(-1),
+      sessionRevoked: session !== undefined,
+      token: record === undefined ? undefined : parseTokenRecord(record),
+      next,
+      marks: parseMarks(plan, rest),
+    };
+  }
+
+  private markReads(scope: Scope): MarkRead[] {
+    const stale: MarkRead = [this.keys.stale(scope), (value) => parseStaleMark(scope, value)];
+    if (scope.name === 'sid') return [stale];
+    const revoked: MarkRead = [
+      this.keys.revoked(scope),
+      (id) => ({ kind: 'revoked', scope, id }) as const,
+    ];
+    if (scope.name !== 'sub') return [stale, revoked];
+    const others: MarkRead = [
+      this.keys.revokedOthers(scope.value),
+      (value) => parseRevokedOthers(scope, value),
+    ];
+    return [stale, revoked, others];
+  }
+
+  /** The witness of a store that has none: whoever comes first names it. */
+  private async beginEpoch(): Promise<string> {
+    const epoch = newMarkId();
+    return (await this.store.writeIfAbsent(this.keys.witness, epoch, undefined)) ?? epoch;
+  }
+
+  // --- superseding ---------------------------------------------------------------------------
+
+  /** Makes `successor` the one that this token leads to, unless it leads to another already. */
+  async supersede(token: VerifiedToken, successor: VerifiedToken): Promise<Supersession> {
+    const record: Successor = { at: this.clock.now(), claims: successor };
+    const standing = await this.store.writeIfAbsent(
+      this.keys.next(token.jti),
+      this.successors.encode(token, record),
+      this.settings.gracePeriod + CLOCK_SKEW_MS + MARGIN_MS,
+    );
+    if (standing !== undefined) {
+      const winner = this.successors.decode(token, standing, this.clock.now());
+      if (!winner) throw new TokenSupersededError();
+      return { outcome: 'overtaken', winner: winner.claims };
+    }
+    const earlier = await this.completeSupersession(token, record);
+    if (earlier === undefined || earlier === successor.jti) return { outcome: 'done' };
+    return { outcome: 'late', successorId: earlier };
+  }
+
+  /**
+   * The record that outlives `next`. Answers whose successor stands there already. A store that
+   * does not confirm it is not an error: `next` is what counts, and whoever meets it alone comes
+   * here again.
+   */
+  private async completeSupersession(
+    token: VerifiedToken,
+    successor: Successor,
+  ): Promise<string | undefined> {
+    const value = formatSuperseded(successor.at, successor.claims.jti);
+    const key = this.keys.jti(token.jti);
+    const standing = await this.store
+      .writeIfAbsent(key, value, this.tokenLifetime(token))
+      .catch(() => undefined);
+    if (standing === undefined) return undefined;
+    const record = parseTokenRecord(standing);
+    return record.revoked ? undefined : record.successor;
+  }
+
+  // --- marking -------------------------------------------------------------------------------
+
+  async revokeSession(sid: string): Promise<void> {
+    await this.store.write(this.keys.sid(sid), '1', this.markLifetime);
+  }
+
+  /** Every token of the scope that exists now; a log-in after this is not affected. */
+  async revokeScope(scope: Scope): Promise<void> {
+    await this.store.write(this.keys.revoked(scope), newMarkId(), this.markLifetime);
+  }
+
+  /** Every token of the subject, save those of one session. */
+  async revokeOthers(sub: string, except: string | undefined): Promise<void> {
+    const value = formatRevokedOthers(newMarkId(), except);
+    await this.store.write(this.keys.revokedOthers(sub), value, this.markLifetime);
+  }
+
+  /**
+   * The state behind every token of the scope has changed, or (`opens`) may change from now on.
+   * Answers the mark as it was written, for the next change of the same owner to start from.
+   */
+  async markStale(scope: Scope, change: PendingChange = {}, known?: string): Promise<string> {
+    const key = this.keys.stale(scope);
+    let expected = known;
+    for (let attempt = 0; attempt < EXCHANGE_ATTEMPTS; attempt++) {
+      const before = expected === undefined ? undefined : parseStaleMark(scope, expected).pending;
+      const pending = pendingAfter(before, change, this.clock.now());
+      const value = formatStaleMark(newMarkId(), pending);
+      const result = await this.store.writeIfUnchanged(key, expected, value, this.markLifetime);
+      if (result.written) return value;
+      expected = result.current;
+    }
+    throw new DenyListUnavailableError('Too many changes to one state at once.');
+  }
+
+  private tokenLifetime(token: VerifiedToken): number {
+    const { clockTolerance } = this.settings;
+    const end = token.exp * 1000 + clockTolerance + CLOCK_SKEW_MS + MARGIN_MS;
+    return Math.max(1, Math.ceil(end - this.clock.now()));
+  }
+}
+
+type MarkRead = readonly [key: string, parse: (value: string) => Mark];
+
+function parseMarks(plan: readonly MarkRead[], values: readonly (string | undefined)[]): Mark[] {
+  return plan.flatMap(([, parse], index) => {
+    const value = values[index];
+    return value === undefined ? [] : [parse(value)];
+  });
+}
+
+export function missingScopes(wanted: readonly Scope[], known: readonly Scope[]): Scope[] {
+  return wanted.filter((scope) => !known.some((other) => sameScope(other, scope)));
+}

@@ -1,0 +1,57 @@
+import type { Keyv } from 'keyv';
+import type { DenyListStore } from './deny-list.store.js';
+import { KeyedMutex } from './keyed-mutex.js';
+
+/**
+ * Any Keyv store. Keyv has no "set if absent", so a mutex makes one for this process; that is the
+ * whole truth in memory, and a documented limit for a store that several processes share.
+ */
+export class KeyvStore implements DenyListStore {
+  readonly atomic = 'process';
+  private readonly mutex = new KeyedMutex();
+
+  constructor(
+    private readonly keyv: Keyv,
+    readonly ephemeral: boolean,
+  ) {}
+
+  read(keys: readonly string[]): Promise<(string | undefined)[]> {
+    // One by one: Keyv's getMany settles errors into "not found" over adapters without their own.
+    return Promise.all(keys.map((key) => this.get(key)));
+  }
+
+  async write(key: string, value: string, ttl: number | undefined): Promise<void> {
+    const stored = await this.keyv.set(key, value, ttl);
+    if (stored === false) throw new Error('The store refused the write.');
+  }
+
+  async writeIfAbsent(key: string, value: string, ttl: number | undefined) {
+    const { written, current } = await this.exchange(key, undefined, value, ttl);
+    return written ? undefined : current;
+  }
+
+  writeIfUnchanged(key: string, expected: string | undefined, value: string, ttl: number) {
+    return this.exchange(key, expected, value, ttl);
+  }
+
+  private exchange(
+    key: string,
+    expected: string | undefined,
+    value: string,
+    ttl: number | undefined,
+  ) {
+    return this.mutex.run(key, async () => {
+      const current = await this.get(key);
+      if (current !== expected) return { written: false, current };
+      await this.write(key, value, ttl);
+      return { written: true };
+    });
+  }
+
+  private async get(key: string): Promise<string | undefined> {
+    const value: unknown = await this.keyv.get(key);
+    if (value === undefined || value === null) return undefined;
+    if (typeof value !== 'string') throw new Error('The deny list holds a value of another kind.');
+    return value;
+  }
+}

@@ -1,0 +1,30 @@
+import type { Mark } from './marks.js';
+
+/** What the store knows of one token, read in one round trip. */
+export interface Records {
+  /** The witness; absent in a store that is empty. */
+  readonly epoch: string | undefined;
+  readonly sessionRevoked: boolean;
+  readonly token: TokenRecord | undefined;
+  /** The successor, as the signed JWT it was stored as. */
+  readonly next: string | undefined;
+  readonly marks: readonly Mark[];
+}
+
+/** The record `jti:<jti>`. */
+export type TokenRecord = { revoked: true } | { revoked: false; at: number; successor: string };
+
+const REVOKED = 'revoked';
+
+export function formatSuperseded(at: number, successor: string): string {
+  return `${at} ${successor}`;
+}
+
+/** Unreadable counts as revoked: something was written about this token, and it was no pardon. */
+export function parseTokenRecord(value: string): TokenRecord {
+  const [at = '', successor] = value.split(' ', 2);
+  if (value === REVOKED || successor === undefined || !Number.isSafeInteger(Number(at))) {
+    return { revoked: true };
+  }
+  return { revoked: false, at: Number(at), successor };
+}

@@ -1,0 +1,73 @@
+import type { VerifiedToken } from '../token/verified-token.js';
+import { isMadeStaleBy, isPastItsDeadline, isRevokedBy } from './marks.js';
+import type { Records } from './records.js';
+import type { Successor } from './successor.js';
+
+/** The states of a correctly signed token. */
+export type Verdict =
+  | { readonly state: 'active' }
+  | { readonly state: 'stale' }
+  | Superseded
+  | { readonly state: 'revoked' }
+  /** The store has lost its entries since this token was issued. */
+  | { readonly state: 'lost' };
+
+export interface Superseded {
+  readonly state: 'superseded';
+  /** When it was first replaced, in ms: the grace period counts from here. */
+  readonly at: number;
+  /** The id of the successor, for as long as the superseded token lives. */
+  readonly successorId: string | undefined;
+  /** The successor itself, for as long as its record is kept. */
+  readonly successor: VerifiedToken | undefined;
+}
+
+/**
+ * The rule of the whole module: what is this token now? Revoked before superseded before stale.
+ *
+ * @param successor the record `next`, its signature checked
+ */
+export function judge(
+  token: VerifiedToken,
+  records: Records,
+  successor: Successor | undefined,
+  now: number,
+  onLoss: 'reject' | 'reissue' | 'accept',
+): Verdict {
+  if (
+    records.sessionRevoked ||
+    records.token?.revoked ||
+    records.marks.some((mark) => isRevokedBy(token, mark))
+  ) {
+    return { state: 'revoked' };
+  }
+  const lost = records.epoch !== token.seen.epoch;
+  if (lost && onLoss === 'reject') return { state: 'lost' };
+
+  const superseded = supersededBy(records, successor);
+  if (superseded) return superseded;
+
+  const stale =
+    records.marks.some((mark) => isMadeStaleBy(token, mark)) || isPastItsDeadline(token, now);
+  if (stale || (lost && onLoss === 'reissue')) return { state: 'stale' };
+  return { state: 'active' };
+}
+
+/** Either record says so. `jti` outlives `next`, so the first replacement is found there. */
+function supersededBy(records: Records, next: Successor | undefined): Superseded | undefined {
+  if (records.token && !records.token.revoked) {
+    const { at, successor } = records.token;
+    // A `next` that names another one was written too late to count.
+    const match = next?.claims.jti === successor ? next.claims : undefined;
+    return { state: 'superseded', at, successorId: successor, successor: match };
+  }
+  if (records.next === undefined) return undefined;
+  // A record that cannot be read still says that the token was replaced; when and by what is gone.
+  if (!next) return { state: 'superseded', at: 0, successorId: undefined, successor: undefined };
+  return {
+    state: 'superseded',
+    at: next.at,
+    successorId: next.claims.jti,
+    successor: next.claims,
+  };
+}

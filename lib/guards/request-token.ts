@@ -1,0 +1,19 @@
+import type { CredentialOrigin } from '../delivery/credential-reader.js';
+import type { AnyRequest } from '../delivery/raw-http.js';
+import type { ResolvedToken } from '../reissue/token-resolver.js';
+
+/** What the guard found out about a request, for those who come after it. */
+export interface RequestToken extends ResolvedToken {
+  readonly origin: CredentialOrigin;
+}
+
+const tokens = new WeakMap<object, RequestToken>();
+
+export function setRequestToken(request: AnyRequest, token: RequestToken): void {
+  tokens.set(request, token);
+}
+
+/** `undefined`: the guard has not seen this request. */
+export function requestToken(request: AnyRequest): RequestToken | undefined {
+  return tokens.get(request);
+}

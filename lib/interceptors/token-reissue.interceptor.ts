@@ -1,0 +1,95 @@
+import {
+  type CallHandler,
+  type ExecutionContext,
+  Injectable,
+  Logger,
+  type NestInterceptor,
+} from '@nestjs/common';
+import { Reflector } from '@nestjs/core';
+import { lastValueFrom, type Observable, of } from 'rxjs';
+import type { AnyRequest, AnyResponse } from '../delivery/raw-http.js';
+import { TokenDelivery } from '../delivery/token-delivery.js';
+import { type RequestToken, requestToken } from '../guards/request-token.js';
+import { JwtStateError, WrongContextError } from '../jwt-state.errors.js';
+import {
+  type ChangeScope,
+  CommitProtocol,
+  type PendingCommit,
+} from '../reissue/commit-protocol.js';
+import { runInHandlerScope } from '../reissue/handler-scope.js';
+
+export const REISSUES_TOKEN = Symbol('jwt-state:reissues-token');
+
+/**
+ * Runs a `@ReissuesToken()` handler inside the commit protocol. The decorator puts it in front of
+ * the interceptors of the controller and the method; a transaction that a *global* interceptor
+ * opens would still be uncommitted when the truth is read.
+ *
+ * @publicApi
+ */
+@Injectable()
+export class TokenReissueInterceptor implements NestInterceptor {
+  private readonly logger = new Logger('JwtStateModule');
+  /** Requests whose handler is inside the protocol already: base and derived class may both bind it. */
+  private readonly running = new WeakSet<object>();
+
+  constructor(
+    private readonly reflector: Reflector,
+    private readonly protocol: CommitProtocol,
+    private readonly delivery: TokenDelivery,
+  ) {}
+
+  async intercept(context: ExecutionContext, next: CallHandler): Promise<Observable<unknown>> {
+    const scope = this.reflector.get<ChangeScope>(REISSUES_TOKEN, context.getHandler());
+    if (scope === undefined) return next.handle();
+    const http = context.switchToHttp();
+    const request = http.getRequest<AnyRequest>();
+    if (this.running.has(request)) return next.handle();
+    const token = requestToken(request);
+    if (!token) {
+      throw new WrongContextError('@ReissuesToken() needs JwtStateGuard to have seen the request.');
+    }
+    this.running.add(request);
+    const commit = await this.protocol.begin(token, scope);
+    const answer = await this.run(commit, next);
+    await commit.close();
+    await this.replaceToken(commit, token, http.getResponse<AnyResponse>());
+    return of(answer);
+  }
+
+  private async run(commit: PendingCommit, next: CallHandler): Promise<unknown> {
+    try {
+      return await runInHandlerScope(commit.handler, () =>
+        lastValueFrom(next.handle(), { defaultValue: undefined }),
+      );
+    } catch (error) {
+      // It may have changed something before it failed. If the mark is not confirmed either, its
+      // deadline stands in for it.
+      await commit.close().catch((cause) => this.warn('The final mark was not confirmed', cause));
+      throw error;
+    }
+  }
+
+  private async replaceToken(commit: PendingCommit, token: RequestToken, response: AnyResponse) {
+    const canDeliver = this.delivery.canStillDeliver(response);
+    if (!canDeliver) {
+      this.logger.warn(
+        'A @ReissuesToken() handler has sent its headers itself; the next request delivers the token.',
+      );
+      if (!commit.hasChanges) return;
+    }
+    try {
+      const issued = await commit.replace();
+      if (issued && canDeliver) this.delivery.stage(response, issued, token.origin);
+    } catch (error) {
+      // The old token is stale, so the next request repairs this; but it knows no explicit changes.
+      if (commit.hasChanges) throw error;
+      this.warn('The token was not replaced in this response', error);
+    }
+  }
+
+  private warn(what: string, cause: unknown): void {
+    const why = cause instanceof JwtStateError ? cause.code : 'unexpected error';
+    this.logger.warn(`${what} (${why}).`);
+  }
+}

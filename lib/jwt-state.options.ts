@@ -1,0 +1,141 @@
+import type { Cache } from 'cache-manager';
+import type { Duration } from './duration.js';
+import type { KeyOptions } from './token/signing-keys.js';
+import type { Claims, VerifiedToken } from './token/verified-token.js';
+
+/**
+ * The application's function that reads the truth: the claims this subject should carry now, or
+ * `null` when the subject may hold no token any more. It must read what the last commit wrote
+ * (the primary, not a lagging replica).
+ *
+ * `previous` is the token being replaced, `undefined` at a log-in: claims that belong to the
+ * session rather than to the user (a chosen tenant) are found there.
+ *
+ * @example
+ * ```ts
+ * claims: async (subject) => {
+ *   const user = await users.findById(subject);
+ *   return user && { plan: user.plan, role: user.role };
+ * }
+ * ```
+ */
+export type ClaimsSource = (
+  subject: string,
+  previous: VerifiedToken | undefined,
+) => Claims | null | undefined | Promise<Claims | null | undefined>;
+
+/** The access tokens this service issues. */
+export class AccessTokenOptions {
+  /** From issue to `exp`. */
+  expiresIn?: Duration = '15m';
+}
+
+/** The deny list: where marks and successors are kept, and what happens when it fails. */
+export class DenyListOptions {
+  /**
+   * A cache-manager cache over exactly one Keyv store. In memory by default: good for one process
+   * and for tests; a restart then ends every session.
+   */
+  cache?: Cache | undefined = undefined;
+  /** Begins every key. Services that share tokens share it. */
+  prefix?: string = 'jwt-state:';
+  /** How long one look-up or write may take before the store counts as not answering. */
+  lookupTimeout?: Duration = '150ms';
+  /** A store that cannot answer: `reject` the request with 503, or `accept` it unchecked. */
+  onUnavailable?: 'reject' | 'accept' = 'reject';
+  /**
+   * A store that has lost its entries: `reject` older tokens (401), `reissue` them from the claims
+   * source (this revives revoked sessions), or `accept` them.
+   */
+  onLoss?: 'reject' | 'reissue' | 'accept' = 'reject';
+  /**
+   * The longest lifetime any token has in any service on this store: revocations are kept that
+   * long. By default that of `accessToken.expiresIn`. Before you shorten a lifetime, keep the old
+   * one here until the old tokens have expired.
+   */
+  longestLifetime?: Duration | undefined = undefined;
+  /** Further claims that can be revoked and marked stale by value, such as `['tenant']`. */
+  claims?: readonly string[] = [];
+}
+
+/** How tokens are replaced. */
+export class ReissueOptions {
+  /** How long a superseded token still leads to its successor, from the first replacement. */
+  gracePeriod?: Duration = '30s';
+  /** Whether a reissued token keeps the `exp` of the one it replaces or gets a new one. */
+  expiry?: 'keep' | 'renew' = 'keep';
+  /** How long the claims source may take. */
+  claimsTimeout?: Duration = '5s';
+  /** How long a `@ReissuesToken()` handler may take until it has committed. */
+  handlerTimeout?: Duration = '60s';
+}
+
+/** The cookie that carries the token. */
+export class CookieOptions {
+  /** Default: `__Host-token` where the other attributes allow that prefix, else `token`. */
+  name?: string | undefined = undefined;
+  path?: string = '/';
+  domain?: string | undefined = undefined;
+  secure?: boolean = true;
+  sameSite?: 'strict' | 'lax' | 'none' = 'lax';
+}
+
+/** How a new token travels to the client. */
+export class DeliveryOptions {
+  /**
+   * The response header. `Authorization` carries `Bearer <token>`, any other header the bare
+   * token. On by default, unless a cookie is configured.
+   */
+  header?: string | false | undefined = undefined;
+  /** An HttpOnly cookie; the guard then takes the token from there too. */
+  cookie?: CookieOptions | boolean = false;
+  /** A field added to JSON objects on `@ReissuesToken()` routes. */
+  body?: string | false = false;
+}
+
+/** The endpoint at which an authenticated client fetches a new token. */
+export class RefreshOptions {
+  /** `POST` here; `false` leaves it out. Fixed at import: see `forRootAsync`. */
+  path?: string | false = 'auth/refresh-token';
+}
+
+/** What a log-in starts. */
+export class SessionOptions {
+  /** From the log-in (`auth_time`) on, however often the token is renewed. */
+  maxAge?: Duration = '30d';
+}
+
+/**
+ * The options of `JwtStateModule`. The initial values are the defaults; a name that is not listed
+ * here stops the boot.
+ *
+ * @publicApi
+ */
+export class JwtStateOptions {
+  /** With what tokens are signed and verified. Required. */
+  keys: KeyOptions = undefined as never;
+  /** `iss` of the tokens, demanded of every token when set (RFC 7519 §4.1.1). */
+  issuer?: string | undefined = undefined;
+  /** `aud` of the tokens; a token must name at least one of them (RFC 7519 §4.1.3). */
+  audience?: string | readonly string[] | undefined = undefined;
+  /** How far the clocks of issuer and verifier may differ. */
+  clockTolerance?: Duration = '5s';
+  accessToken?: AccessTokenOptions = new AccessTokenOptions();
+  /** The function that reads the truth. Without it, only explicit changes are reissued. */
+  claims?: ClaimsSource | undefined = undefined;
+  denyList?: DenyListOptions = new DenyListOptions();
+  reissue?: ReissueOptions = new ReissueOptions();
+  delivery?: DeliveryOptions = new DeliveryOptions();
+  refresh?: RefreshOptions = new RefreshOptions();
+  session?: SessionOptions = new SessionOptions();
+  /** `'global'` guards every route that is not `@Public()`. Fixed at import: see `forRootAsync`. */
+  guard?: 'global' | undefined = undefined;
+}
+
+/** What shapes the module itself, and so is given beside `useFactory`, not by it. */
+export type StaticOptions = Pick<JwtStateOptions, 'guard' | 'refresh'>;
+
+/** For `forRootAsync({ useClass })` and `useExisting`. */
+export interface JwtStateOptionsFactory {
+  createJwtStateOptions(): Promise<JwtStateOptions> | JwtStateOptions;
+}

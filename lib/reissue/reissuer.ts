@@ -1,0 +1,167 @@
+import type { Clock } from '../clock.js';
+import { type DenyList, type Look, missingScopes } from '../deny-list/deny-list.js';
+import { type MarkSnapshot, seenBy } from '../deny-list/marks.js';
+import {
+  ClaimsUnavailableError,
+  DenyListLostError,
+  TokenRevokedError,
+  TokenSupersededError,
+  TooManySuccessorsError,
+} from '../jwt-state.errors.js';
+import { type ClaimsReader, checkedClaims } from '../token/claims-reader.js';
+import type { IssuedToken } from '../token/issued-token.js';
+import { nextTokenId } from '../token/token-id.js';
+import type { TokenMint } from '../token/token-mint.js';
+import {
+  applicationClaims,
+  type Claims,
+  type VerifiedToken,
+  withClaims,
+} from '../token/verified-token.js';
+import { carries } from './carries.js';
+
+/** Beyond this many successors nobody follows in one request. */
+export const MAX_HOPS = 16;
+
+/** How a reissue differs from "the same with today's truth". */
+export interface ReissueRequest {
+  /** Laid over what the claims source says. */
+  readonly changes?: Claims | undefined;
+  /** A new `exp` instead of the predecessor's. */
+  readonly renew: boolean;
+}
+
+/** One attempt to replace a token. */
+export type Succession =
+  | { readonly outcome: 'issued'; readonly issued: IssuedToken }
+  | { readonly outcome: 'overtaken'; readonly winner: VerifiedToken }
+  | { readonly outcome: 'late'; readonly successorId: string };
+
+/**
+ * Replaces tokens. The order is the whole point: marks, then claims, then signature, then the
+ * record that makes the predecessor lead to the successor; nothing leaves before that record is
+ * confirmed.
+ */
+export class Reissuer {
+  constructor(
+    private readonly denyList: DenyList,
+    private readonly claims: ClaimsReader,
+    private readonly mint: TokenMint,
+    private readonly clock: Clock,
+  ) {}
+
+  /** What the token should say now; used by the guard where the reissue is left to others. */
+  async freshClaims(token: VerifiedToken): Promise<VerifiedToken> {
+    return withClaims(token, await this.readClaims(token));
+  }
+
+  /** One attempt, from marks that were read already. The caller has judged the predecessor. */
+  async succeed(
+    predecessor: VerifiedToken,
+    snapshot: MarkSnapshot,
+    request: ReissueRequest,
+  ): Promise<Succession> {
+    const successor = await this.compose(predecessor, snapshot, request);
+    // Signed before it is written: a token that cannot be signed must not replace one that works.
+    const issued = this.mint.sign(successor);
+    const result = await this.denyList.supersede(predecessor, successor);
+    return result.outcome === 'done' ? { outcome: 'issued', issued } : result;
+  }
+
+  /**
+   * Replaces the tip of the token's successors by a token that carries the request, or answers
+   * that tip if it carries it already. For callers that have judged the token themselves.
+   *
+   * @param presented the token the client holds, where `current` is already a successor of it
+   */
+  async replace(
+    current: VerifiedToken,
+    request: ReissueRequest,
+    presented: VerifiedToken = current,
+  ): Promise<IssuedToken> {
+    let predecessor = current;
+    for (let hop = 0; hop <= MAX_HOPS; hop++) {
+      const { verdict, snapshot } = await this.lookAlive(predecessor);
+      if (verdict.state === 'superseded') {
+        predecessor = follow(predecessor, verdict.successor, verdict.successorId);
+        continue;
+      }
+      const isSuccessor = predecessor.jti !== presented.jti;
+      if (isSuccessor && verdict.state === 'active' && carries(predecessor, presented, request)) {
+        return this.mint.sign(predecessor);
+      }
+      const result = await this.succeed(predecessor, snapshot, request);
+      if (result.outcome === 'issued') return result.issued;
+      predecessor =
+        result.outcome === 'overtaken'
+          ? result.winner
+          : follow(predecessor, undefined, result.successorId);
+    }
+    throw new TooManySuccessorsError();
+  }
+
+  private async lookAlive(token: VerifiedToken): Promise<Look> {
+    const look = await this.denyList.look(token);
+    if (look.verdict.state === 'revoked') throw new TokenRevokedError();
+    if (look.verdict.state === 'lost') throw new DenyListLostError();
+    return look;
+  }
+
+  private async compose(
+    predecessor: VerifiedToken,
+    before: MarkSnapshot,
+    request: ReissueRequest,
+  ): Promise<VerifiedToken> {
+    const changes = request.changes && checkedClaims('changes given to reissue()', request.changes);
+    const { claims, snapshot } = await this.readAll(predecessor, before, changes);
+    const { sub, sid, auth_time } = predecessor;
+    const scopes = this.denyList.scopesOf(withClaims(predecessor, claims));
+    const exp = request.renew ? this.mint.freshExpiry(snapshot.readAt, auth_time) : predecessor.exp;
+    const seen = seenBy(snapshot, scopes, {
+      revoked: predecessor.seen.revoked ?? [],
+      scopes: this.denyList.scopesOf(predecessor),
+    });
+    const jti = nextTokenId(this.clock.now(), predecessor.jti);
+    return this.mint.compose({ sub, jti, sid, auth_time, seen }, claims, snapshot.readAt, exp);
+  }
+
+  /** Where the answer names a scope whose marks were not read, these are read and it is asked again. */
+  private async readAll(
+    predecessor: VerifiedToken,
+    before: MarkSnapshot,
+    changes: Claims | undefined,
+  ) {
+    let snapshot = before;
+    for (let attempt = 0; attempt < 2; attempt++) {
+      const claims = { ...(await this.readClaims(predecessor)), ...changes };
+      const scopes = this.denyList.scopesOf(withClaims(predecessor, claims));
+      const missing = missingScopes(scopes, snapshot.scopes);
+      if (missing.length === 0) return { claims, snapshot };
+      snapshot = await this.denyList.extend(snapshot, missing);
+    }
+    throw new ClaimsUnavailableError('The claims changed their scope while they were read.');
+  }
+
+  private async readClaims(predecessor: VerifiedToken): Promise<Claims> {
+    if (!this.claims.hasSource) return applicationClaims(predecessor);
+    const claims = await this.claims.read(predecessor.sub, predecessor);
+    if (claims !== null) return claims;
+    // The subject may hold no token any more; that stands whether or not it can be written down.
+    await this.denyList.revokeSession(predecessor.sid).catch(() => {});
+    throw new TokenRevokedError('The subject of this token may hold no token any more.');
+  }
+}
+
+/**
+ * The next link of the chain. After the grace period only its id is left, and the predecessor's
+ * claims stand in for its own: a late writer supersedes it without having seen it.
+ */
+function follow(
+  token: VerifiedToken,
+  successor: VerifiedToken | undefined,
+  successorId: string | undefined,
+): VerifiedToken {
+  if (successor) return successor;
+  if (successorId === undefined) throw new TokenSupersededError();
+  return { ...token, jti: successorId };
+}

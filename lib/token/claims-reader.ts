@@ -1,0 +1,61 @@
+import { ClaimsInvalidError, ClaimsUnavailableError } from '../jwt-state.errors.js';
+import type { ClaimsSource } from '../jwt-state.options.js';
+import { type Claims, RESERVED_CLAIMS, type VerifiedToken } from './verified-token.js';
+
+/**
+ * Asks the claims source, in time, and checks the answer. It never asks by itself: the caller has
+ * read the marks first.
+ */
+export class ClaimsReader {
+  constructor(
+    private readonly source: ClaimsSource | undefined,
+    private readonly timeout: number,
+  ) {}
+
+  get hasSource(): boolean {
+    return this.source !== undefined;
+  }
+
+  /**
+   * @returns `null`: this subject may hold no token any more
+   * @throws ClaimsUnavailableError when the source throws or takes too long
+   * @throws ClaimsInvalidError when it answers what a token cannot carry
+   */
+  async read(subject: string, previous: VerifiedToken | undefined): Promise<Claims | null> {
+    const answer = await this.ask(subject, previous);
+    return answer === null || answer === undefined ? null : checkedClaims('claims source', answer);
+  }
+
+  private async ask(subject: string, previous: VerifiedToken | undefined) {
+    let timer: NodeJS.Timeout | undefined;
+    const deadline = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error('timeout')), this.timeout);
+    });
+    try {
+      const asked = (async () => this.source?.(subject, previous))();
+      return await Promise.race([asked, deadline]);
+    } catch (cause) {
+      throw new ClaimsUnavailableError('The current claims could not be read.', cause);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+/** Claims as they will come out of the token: through JSON once, with no reserved name among them. */
+export function checkedClaims(origin: string, claims: Claims): Claims {
+  if (typeof claims !== 'object' || Array.isArray(claims)) {
+    throw new ClaimsInvalidError(`The ${origin} must give an object of claims.`);
+  }
+  const reserved = Object.keys(claims).filter((name) => RESERVED_CLAIMS.has(name));
+  if (reserved.length > 0) {
+    throw new ClaimsInvalidError(
+      `The ${origin} may not set ${reserved.join(', ')}: the module sets these itself.`,
+    );
+  }
+  try {
+    return JSON.parse(JSON.stringify(claims)) as Claims;
+  } catch {
+    throw new ClaimsInvalidError(`The ${origin} gave claims that JSON cannot carry.`);
+  }
+}

@@ -1,0 +1,75 @@
+import { TokenNotReadyError } from '../jwt-state.errors.js';
+import type { Claims, VerifiedToken } from './verified-token.js';
+
+interface Content {
+  readonly accessToken: string;
+  readonly claims: VerifiedToken;
+  readonly expiresIn: number;
+}
+
+/** What a token endpoint answers (RFC 6749 §5.1). */
+export interface TokenResponse {
+  access_token: string;
+  token_type: 'Bearer';
+  /** Seconds. */
+  expires_in: number;
+}
+
+/**
+ * A signed token. As JSON it is the answer of a token endpoint (RFC 6749 §5.1), so a log-in route
+ * can return it as it is; printed to a log it shows its ids and never the token.
+ *
+ * @example
+ * ```ts
+ * @Post('login')
+ * login(@Body() body: Credentials) {
+ *   return this.tokens.issue(this.users.check(body).id);
+ *   // { "access_token": "eyJ…", "token_type": "Bearer", "expires_in": 900 }
+ * }
+ * ```
+ *
+ * @publicApi
+ */
+export class IssuedToken<C extends Claims = Claims> {
+  #content: Content | undefined;
+
+  constructor(content?: Content) {
+    this.#content = content;
+  }
+
+  /** The token in its compact form. @throws TokenNotReadyError inside a `@ReissuesToken()` handler */
+  get accessToken(): string {
+    return this.#read().accessToken;
+  }
+
+  /** The payload. @throws TokenNotReadyError inside a `@ReissuesToken()` handler */
+  get claims(): VerifiedToken<C> {
+    return this.#read().claims as VerifiedToken<C>;
+  }
+
+  /** Seconds until `exp`, at the moment of signing. */
+  get expiresIn(): number {
+    return this.#read().expiresIn;
+  }
+
+  toJSON(): TokenResponse {
+    const { accessToken, expiresIn } = this.#read();
+    return { access_token: accessToken, token_type: 'Bearer', expires_in: expiresIn };
+  }
+
+  /** @internal The commit protocol fills in what a handler was handed before it was signed. */
+  settle(issued: IssuedToken): void {
+    this.#content = issued.#read();
+  }
+
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    if (!this.#content) return 'IssuedToken { not signed yet }';
+    const { sub, sid, jti } = this.#content.claims;
+    return `IssuedToken { sub: '${sub}', sid: '${sid}', jti: '${jti}' }`;
+  }
+
+  #read(): Content {
+    if (!this.#content) throw new TokenNotReadyError();
+    return this.#content;
+  }
+}

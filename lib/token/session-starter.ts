@@ -1,0 +1,99 @@
+import { v7 as uuidv7 } from 'uuid';
+import type { Clock } from '../clock.js';
+import { type DenyList, missingScopes } from '../deny-list/deny-list.js';
+import { type MarkSnapshot, seenBy } from '../deny-list/marks.js';
+import {
+  ClaimsInvalidError,
+  ClaimsUnavailableError,
+  TokenRevokedError,
+} from '../jwt-state.errors.js';
+import { type ClaimsReader, checkedClaims } from './claims-reader.js';
+import type { IssuedToken } from './issued-token.js';
+import { nextTokenId } from './token-id.js';
+import { type TokenMint, toSeconds } from './token-mint.js';
+import { isIdentifier } from './token-rules.js';
+import type { Claims } from './verified-token.js';
+
+/**
+ * A log-in that has begun: the marks were read, so that a change which happens from now on is news
+ * to the token. Made by `TokenService.begin()`.
+ *
+ * @publicApi
+ */
+export class IssueContext {
+  /** @internal */
+  constructor(
+    readonly subject: string,
+    /** @internal */
+    readonly snapshot: MarkSnapshot,
+  ) {}
+}
+
+/** Starts sessions: marks first, then the claims, then the token. */
+export class SessionStarter {
+  constructor(
+    private readonly denyList: DenyList,
+    private readonly claims: ClaimsReader,
+    private readonly mint: TokenMint,
+    private readonly clock: Clock,
+  ) {}
+
+  async begin(subject: string | number, claims?: Claims): Promise<IssueContext> {
+    const sub = toSubject(subject);
+    return new IssueContext(
+      sub,
+      await this.denyList.readMarks(this.denyList.scopesAtLogin(sub, claims)),
+    );
+  }
+
+  async start(context: IssueContext, given: Claims | undefined): Promise<IssuedToken> {
+    const { subject } = context;
+    const { claims, snapshot } = await this.readClaims(context, given);
+    const now = this.clock.now();
+    const authTime = toSeconds(snapshot.readAt);
+    const sid = uuidv7({ msecs: now });
+    const scopes = this.denyList.scopesAtLogin(subject, claims);
+    const token = this.mint.compose(
+      {
+        sub: subject,
+        jti: nextTokenId(now),
+        sid,
+        auth_time: authTime,
+        seen: seenBy(snapshot, scopes),
+      },
+      claims,
+      snapshot.readAt,
+      this.mint.freshExpiry(snapshot.readAt, authTime),
+    );
+    return this.mint.sign(token);
+  }
+
+  /** Claims that name a scope whose marks were not read are read once more, after those marks. */
+  private async readClaims(context: IssueContext, given: Claims | undefined) {
+    const { subject } = context;
+    let { snapshot } = context;
+    const extra = given === undefined ? {} : checkedClaims('claims given to issue()', given);
+    for (let attempt = 0; attempt < 2; attempt++) {
+      const read = this.claims.hasSource ? await this.claims.read(subject, undefined) : {};
+      if (read === null) {
+        throw new TokenRevokedError('The claims source gives this subject no token.');
+      }
+      const claims = { ...read, ...extra };
+      const missing = missingScopes(this.denyList.scopesAtLogin(subject, claims), snapshot.scopes);
+      if (missing.length === 0) return { claims, snapshot };
+      snapshot = await this.denyList.extend(snapshot, missing);
+      if (!this.claims.hasSource) return { claims, snapshot };
+    }
+    throw new ClaimsUnavailableError('The claims changed their scope while they were read.');
+  }
+}
+
+/** Numeric user ids are taken, and kept as strings (`sub` is one, RFC 7519 §4.1.2). */
+export function toSubject(subject: string | number): string {
+  const text =
+    typeof subject === 'number' && Number.isSafeInteger(subject) ? `${subject}` : subject;
+  if (isIdentifier(text)) return text;
+  throw new ClaimsInvalidError(
+    'The subject must be a string that is not empty, or a whole number.',
+  );
+}

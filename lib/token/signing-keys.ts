@@ -1,0 +1,208 @@
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  createSecretKey,
+  type JsonWebKey,
+  KeyObject,
+} from 'node:crypto';
+import { calculateJwkThumbprint, type JWK } from 'jose';
+import { JwtStateConfigError } from '../jwt-state.errors.js';
+
+export type HmacAlgorithm = 'HS256' | 'HS384' | 'HS512';
+export type AsymmetricAlgorithm =
+  | 'RS256'
+  | 'RS384'
+  | 'RS512'
+  | 'PS256'
+  | 'PS384'
+  | 'PS512'
+  | 'ES256'
+  | 'ES384'
+  | 'ES512';
+export type Algorithm = HmacAlgorithm | AsymmetricAlgorithm;
+
+/** PEM text, DER or PEM bytes, a JWK, or a `KeyObject`. */
+export type KeyMaterial = string | Buffer | JsonWebKey | KeyObject;
+
+/** One secret that signs and verifies. */
+export interface SecretKeyOptions {
+  algorithm: HmacAlgorithm;
+  /** At least as long as the hash: 32, 48, 64 bytes for HS256, HS384, HS512 (RFC 7518 §3.2). */
+  secret: string | Buffer | KeyObject;
+  /** Written to and demanded from the header (RFC 7515 §4.1.4). None by default. */
+  kid?: string;
+}
+
+/** A key pair; without the private half the service only verifies. */
+export interface KeyPairOptions {
+  algorithm: AsymmetricAlgorithm;
+  privateKey?: KeyMaterial;
+  /** Taken from the private key by default. */
+  publicKey?: KeyMaterial;
+  /** Default: the thumbprint of the public key (RFC 7638). */
+  kid?: string;
+}
+
+export type KeyOptions = SecretKeyOptions | KeyPairOptions;
+
+/**
+ * The keys as the signing library is given them. `KeyObject`s, made once: handed a string, it
+ * would parse a PEM on every request.
+ */
+export interface SigningKeys {
+  readonly algorithm: Algorithm;
+  readonly kid: string | undefined;
+  readonly verificationKey: KeyObject;
+  /** Absent in a service that only verifies. */
+  readonly signingKey: KeyObject | undefined;
+}
+
+const HASH_BYTES: Record<HmacAlgorithm, number> = { HS256: 32, HS384: 48, HS512: 64 };
+const CURVES: Record<string, string> = {
+  ES256: 'prime256v1',
+  ES384: 'secp384r1',
+  ES512: 'secp521r1',
+};
+const RSA_BITS = 2048;
+const ASYMMETRIC = /^(RS|PS|ES)(256|384|512)$/;
+
+/** Checks the key options and makes the keys. @throws JwtStateConfigError */
+export async function createSigningKeys(options: KeyOptions): Promise<SigningKeys> {
+  const { algorithm } = (options ?? {}) as KeyOptions;
+  if (algorithm in HASH_BYTES) return fromSecret(options as SecretKeyOptions);
+  if (ASYMMETRIC.test(algorithm)) return fromPair(options as KeyPairOptions);
+  throw new JwtStateConfigError(
+    `keys.algorithm: ${JSON.stringify(algorithm)} is not supported. Use HS, RS, PS or ES with 256, 384 or 512.`,
+  );
+}
+
+function fromSecret({ algorithm, secret, kid, ...rest }: SecretKeyOptions): SigningKeys {
+  if ('privateKey' in rest || 'publicKey' in rest) {
+    throw new JwtStateConfigError(
+      `keys: ${algorithm} signs with a \`secret\`, not with a key pair. Pick RS256, PS256 or ES256 for a pair.`,
+    );
+  }
+  if (secret === undefined || secret === null || secret === '') {
+    throw new JwtStateConfigError(
+      'keys.secret is missing. Set it from the environment, e.g. `openssl rand -base64 48`.',
+    );
+  }
+  const key = toSecretKey(secret);
+  const bytes = key.symmetricKeySize ?? 0;
+  if (bytes < HASH_BYTES[algorithm]) {
+    throw new JwtStateConfigError(
+      `keys.secret is too short: ${bytes} bytes, ${algorithm} needs ${HASH_BYTES[algorithm]} ` +
+        '(RFC 7518 §3.2). Make one with `openssl rand -base64 64`.',
+    );
+  }
+  return { algorithm, kid: checkKid(kid), verificationKey: key, signingKey: key };
+}
+
+function toSecretKey(secret: string | Buffer | KeyObject): KeyObject {
+  if (secret instanceof KeyObject) {
+    if (secret.type === 'secret') return secret;
+    throw new JwtStateConfigError(`keys.secret is a ${secret.type} key, not a secret.`);
+  }
+  if (typeof secret !== 'string' && !Buffer.isBuffer(secret)) {
+    throw new JwtStateConfigError('keys.secret must be a string, a Buffer or a KeyObject.');
+  }
+  if (/-----BEGIN [A-Z ]+-----/.test(secret.toString('latin1'))) {
+    throw new JwtStateConfigError(
+      'keys.secret holds a PEM. A public key as HMAC secret lets everyone sign: use `privateKey` ' +
+        'and `publicKey` with RS256, PS256 or ES256.',
+    );
+  }
+  return createSecretKey(typeof secret === 'string' ? Buffer.from(secret, 'utf8') : secret);
+}
+
+async function fromPair(options: KeyPairOptions): Promise<SigningKeys> {
+  const { algorithm } = options;
+  if ('secret' in options) {
+    throw new JwtStateConfigError(`keys: ${algorithm} needs a key pair, not a \`secret\`.`);
+  }
+  const signingKey =
+    options.privateKey === undefined ? undefined : parse('privateKey', options.privateKey);
+  if (!signingKey && options.publicKey === undefined) {
+    throw new JwtStateConfigError(
+      `keys: ${algorithm} needs \`privateKey\` (to issue) or \`publicKey\` (to verify only).`,
+    );
+  }
+  const derived = signingKey && createPublicKey(signingKey);
+  const verificationKey =
+    options.publicKey === undefined ? derived : parse('publicKey', options.publicKey);
+  if (!verificationKey) throw new JwtStateConfigError('keys.publicKey is missing.');
+  checkFits(algorithm, verificationKey);
+  const thumbprint = await thumbprintOf(verificationKey);
+  if (derived && thumbprint !== (await thumbprintOf(derived))) {
+    throw new JwtStateConfigError('keys: `publicKey` does not belong to `privateKey`.');
+  }
+  return { algorithm, kid: checkKid(options.kid) ?? thumbprint, verificationKey, signingKey };
+}
+
+function parse(name: 'privateKey' | 'publicKey', material: KeyMaterial): KeyObject {
+  const type = name === 'privateKey' ? 'private' : 'public';
+  const key = material instanceof KeyObject ? material : create(name, material);
+  if (key.type !== type) {
+    throw new JwtStateConfigError(`keys.${name} holds a ${key.type} key.`);
+  }
+  return key;
+}
+
+function create(name: 'privateKey' | 'publicKey', material: string | Buffer | JsonWebKey) {
+  const make = name === 'privateKey' ? createPrivateKey : createPublicKey;
+  try {
+    if (typeof material === 'string') return make(material);
+    if (Buffer.isBuffer(material)) return make(fromBytes(name, material));
+    return make({ key: material, format: 'jwk' });
+  } catch {
+    // The cause is left out: parsers quote their input, and this one may be a private key.
+    const hint =
+      typeof material === 'string' && material.includes('\\n')
+        ? ' It holds a literal \\n: replace it by a line break, e.g. `value.replaceAll("\\\\n", "\\n")`.'
+        : '';
+    throw new JwtStateConfigError(`keys.${name} cannot be read as PEM, DER or JWK.${hint}`);
+  }
+}
+
+function fromBytes(name: 'privateKey' | 'publicKey', key: Buffer) {
+  if (key.includes('-----BEGIN')) return { key, format: 'pem' as const };
+  const type = name === 'privateKey' ? ('pkcs8' as const) : ('spki' as const);
+  return { key, format: 'der' as const, type } as never;
+}
+
+/** RFC 7518 §3.1: which key belongs to which algorithm. */
+function checkFits(algorithm: AsymmetricAlgorithm, key: KeyObject): void {
+  const type = key.asymmetricKeyType;
+  const details = key.asymmetricKeyDetails;
+  const curve = CURVES[algorithm];
+  if (curve !== undefined) {
+    if (type === 'ec' && details?.namedCurve === curve) return;
+    throw new JwtStateConfigError(
+      `keys: ${algorithm} needs an EC key on ${curve}; this one is ${type} ${details?.namedCurve ?? ''}.`,
+    );
+  }
+  const fits = type === 'rsa' || (type === 'rsa-pss' && algorithm.startsWith('PS'));
+  if (!fits) {
+    throw new JwtStateConfigError(`keys: ${algorithm} needs an RSA key; this one is ${type}.`);
+  }
+  if ((details?.modulusLength ?? 0) < RSA_BITS) {
+    throw new JwtStateConfigError(
+      `keys: the RSA key has ${details?.modulusLength} bits; ${RSA_BITS} is the least (RFC 7518 §3.3).`,
+    );
+  }
+}
+
+function checkKid(kid: string | undefined): string | undefined {
+  if (kid === undefined || (typeof kid === 'string' && kid !== '')) return kid;
+  throw new JwtStateConfigError('keys.kid must be a string that is not empty.');
+}
+
+async function thumbprintOf(key: KeyObject): Promise<string> {
+  if (key.asymmetricKeyType === 'rsa-pss') {
+    // No JWK form in Node, so no RFC 7638 thumbprint: the hash of its SubjectPublicKeyInfo.
+    const spki = key.export({ format: 'der', type: 'spki' });
+    return createHash('sha256').update(spki).digest('base64url');
+  }
+  return calculateJwkThumbprint(key.export({ format: 'jwk' }) as JWK);
+}

@@ -1,0 +1,63 @@
+import type { Clock } from '../clock.js';
+import { SessionExpiredError, TokenTooLargeError } from '../jwt-state.errors.js';
+import { IssuedToken } from './issued-token.js';
+import { ACCESS_TOKEN_TYPE } from './token-rules.js';
+import type { TokenSigner } from './token-signer.js';
+import type { Claims, ReservedClaims, VerifiedToken } from './verified-token.js';
+
+export interface MintSettings {
+  readonly issuer: string | undefined;
+  readonly audience: readonly string[] | undefined;
+  /** Milliseconds, whole seconds. */
+  readonly lifetime: number;
+  readonly sessionMaxAge: number;
+  /** The largest token a client can send back, in bytes. */
+  readonly sizeLimit: number;
+}
+
+type Identity = Pick<ReservedClaims, 'sub' | 'jti' | 'sid' | 'auth_time' | 'seen'>;
+
+/** Puts payloads together and has them signed. It decides nothing about who may have one. */
+export class TokenMint {
+  constructor(
+    private readonly signer: TokenSigner,
+    private readonly clock: Clock,
+    private readonly settings: MintSettings,
+  ) {}
+
+  get canSign(): boolean {
+    return this.signer.canSign;
+  }
+
+  /** The `exp` of a token made now, in seconds; never beyond the greatest age of its session. */
+  freshExpiry(readAt: number, authTime: number): number {
+    const { lifetime, sessionMaxAge } = this.settings;
+    return Math.min(toSeconds(readAt) + lifetime / 1000, authTime + sessionMaxAge / 1000);
+  }
+
+  compose(identity: Identity, claims: Claims, readAt: number, exp: number): VerifiedToken {
+    if (exp * 1000 <= this.clock.now()) throw new SessionExpiredError();
+    const { issuer, audience } = this.settings;
+    return {
+      ...claims,
+      ...(issuer !== undefined && { iss: issuer }),
+      ...(audience !== undefined && { aud: audience.length === 1 ? audience[0] : audience }),
+      ...identity,
+      iat: toSeconds(readAt),
+      exp,
+    };
+  }
+
+  sign(claims: VerifiedToken): IssuedToken {
+    const accessToken = this.signer.sign(claims, ACCESS_TOKEN_TYPE);
+    if (accessToken.length > this.settings.sizeLimit) {
+      throw new TokenTooLargeError(accessToken.length, this.settings.sizeLimit);
+    }
+    const expiresIn = Math.max(0, claims.exp - toSeconds(this.clock.now()));
+    return new IssuedToken({ accessToken, claims, expiresIn });
+  }
+}
+
+export function toSeconds(milliseconds: number): number {
+  return Math.floor(milliseconds / 1000);
+}
