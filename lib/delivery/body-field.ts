@@ -9,7 +9,7 @@ type Send = (body?: unknown, ...rest: unknown[]) => unknown;
  */
 export function addToBody(response: AnyResponse, field: string, delivery: StagedDelivery): void {
   // Nest answers objects through `json` on Express and `send` on Fastify.
-  const method = response.raw === undefined ? 'json' : 'send';
+  const method = 'raw' in response ? 'send' : 'json';
   const target = response as unknown as Record<string, Send>;
   const original = target[method];
   if (!original) return;

@@ -5,13 +5,13 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
  * What this module reads and writes is on Node's, so neither framework is imported.
  */
 
-export type AnyRequest = IncomingMessage & { raw?: IncomingMessage; user?: unknown };
-export type AnyResponse = ServerResponse & { raw?: ServerResponse };
+export type AnyRequest = (IncomingMessage | { raw: IncomingMessage }) & { user?: unknown };
+export type AnyResponse = ServerResponse | { raw: ServerResponse };
 
 export function rawRequest(request: AnyRequest): IncomingMessage {
-  return request.raw ?? request;
+  return 'raw' in request ? request.raw : request;
 }
 
 export function rawResponse(response: AnyResponse): ServerResponse {
-  return response.raw ?? response;
+  return 'raw' in response ? response.raw : response;
 }

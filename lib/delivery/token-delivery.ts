@@ -14,6 +14,8 @@ import type { StagedDeliveries, StagedDelivery } from './staged-deliveries.js';
  * headers leave: so it travels with whatever the request ends in (an error, a stream, a handler
  * that took `@Res()`), nothing set in between overwrites `no-store`, and until then it can be
  * replaced or taken back.
+ *
+ * @publicApi
  */
 export class TokenDelivery {
   private readonly logger = new Logger('JwtStateModule');
@@ -24,15 +26,42 @@ export class TokenDelivery {
     private readonly staged: StagedDeliveries,
   ) {}
 
-  /** Whether a token can reach the client whatever the response's body is. */
+  /** @internal Whether a token can reach the client whatever the response's body is. */
   get isIndependentOfBody(): boolean {
     return this.settings.header !== undefined || this.settings.usesCookie;
   }
 
+  /**
+   * Puts a token into the response, for routes that issue one themselves: a log-in that sets the
+   * cookie. Nothing else is needed where the log-in answers with the token in its body.
+   *
+   * @example
+   * ```ts
+   * @Post('login')
+   * async login(@Body() body: Credentials, @Res({ passthrough: true }) response: Response) {
+   *   this.delivery.deliver(response, await this.tokens.issue(this.users.check(body).id));
+   * }
+   * ```
+   */
+  deliver(response: AnyResponse, issued: IssuedToken): void {
+    this.stage(response, issued, this.settings.usesCookie ? 'cookie' : 'header');
+  }
+
+  /** Takes a staged token back and deletes the cookie, for log-outs. */
+  clear(response: AnyResponse): void {
+    const raw = rawResponse(response);
+    const delivery = this.byResponse.get(raw);
+    if (delivery) delivery.issued = undefined;
+    if (!this.settings.usesCookie || raw.headersSent) return;
+    raw.appendHeader('Set-Cookie', this.cookie('', 0));
+  }
+
+  /** @internal */
   canStillDeliver(response: AnyResponse): boolean {
     return !rawResponse(response).headersSent;
   }
 
+  /** @internal */
   stage(response: AnyResponse, issued: IssuedToken, origin: CredentialOrigin): void {
     const raw = rawResponse(response);
     if (raw.headersSent) {
@@ -69,16 +98,18 @@ export class TokenDelivery {
       raw.setHeader(header, isAuthorization ? `Bearer ${issued.accessToken}` : issued.accessToken);
       appendToList(raw, 'Access-Control-Expose-Headers', header);
     }
-    if (usesCookie) raw.appendHeader('Set-Cookie', this.cookie(issued));
+    if (usesCookie) {
+      raw.appendHeader('Set-Cookie', this.cookie(issued.accessToken, issued.expiresIn));
+    }
   }
 
-  private cookie(issued: IssuedToken): string {
+  private cookie(value: string, maxAge: number): string {
     const { name, domain, ...attributes } = this.settings.cookie;
-    return serialize(name, issued.accessToken, {
+    return serialize(name, value, {
       ...attributes,
       ...(domain !== undefined && { domain }),
       httpOnly: true,
-      maxAge: issued.expiresIn,
+      maxAge,
     });
   }
 }

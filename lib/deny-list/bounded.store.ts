@@ -1,6 +1,7 @@
 import type { Clock } from '../clock.js';
 import { DenyListUnavailableError } from '../jwt-state.errors.js';
 import type { DenyListStore } from './deny-list.store.js';
+import { withDeadline } from './with-deadline.js';
 
 /** How many calls in a row must fail before the store is left alone. */
 const FAILURES_TO_OPEN = 3;
@@ -87,15 +88,4 @@ export class BoundedStore implements DenyListStore {
     this.announcedDown = true;
     this.listener.down(cause);
   }
-}
-
-function withDeadline<T>(answer: Promise<T>, deadline: number): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
-    const timer = setTimeout(() => {
-      // An answer may already lie in the socket while this process was busy: one more turn of the
-      // event loop lets it in before the store is blamed.
-      setImmediate(() => reject(new Error(`No answer within ${deadline} ms.`)));
-    }, deadline);
-    answer.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
 }

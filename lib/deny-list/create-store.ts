@@ -1,4 +1,4 @@
-import { createKeyv } from '@cacheable/memory';
+import { createKeyv, KeyvCacheableMemory } from '@cacheable/memory';
 import { Logger } from '@nestjs/common';
 import { type Cache, createCache } from 'cache-manager';
 import type { Keyv } from 'keyv';
@@ -21,7 +21,7 @@ export function createMemoryCache(): Cache {
 /** The configured store, answering in time or failing, and saying so in the log. */
 export function createBoundedStore({ denyList }: JwtStateConfig, clock: Clock): DenyListStore {
   const logger = new Logger('JwtStateModule');
-  const store = createStore(denyList.cache, denyList.prefix);
+  const store = createStore(denyList);
   return new BoundedStore(store, denyList.lookupTimeout, clock, {
     down: (cause) => logger.error(`The deny list does not answer: ${reasonOf(cause)}`),
     up: () => logger.log('The deny list answers again.'),
@@ -40,7 +40,11 @@ function reasonOf(cause: unknown): string {
  *
  * @throws JwtStateConfigError for a cache in which an entry could get lost without a word
  */
-export function createStore(cache: Cache | undefined, prefix: string): DenyListStore {
+export function createStore({
+  cache,
+  prefix,
+  lookupTimeout,
+}: Pick<JwtStateConfig['denyList'], 'cache' | 'prefix' | 'lookupTimeout'>): DenyListStore {
   const keyv = onlyStoreOf(cache ?? createMemoryCache());
   const adapter = keyv.store as Record<string, unknown>;
   refuseLossy(keyv, adapter);
@@ -52,8 +56,11 @@ export function createStore(cache: Cache | undefined, prefix: string): DenyListS
   }
   keyv.throwOnErrors = true;
   if ('throwOnErrors' in adapter) adapter.throwOnErrors = true;
-  if (isKeyvRedis(adapter)) return new RedisStore(adapter);
-  return new KeyvStore(keyv, cache === undefined || keyv.store instanceof Map);
+  if (isKeyvRedis(adapter)) {
+    warnAboutQueue(adapter);
+    return new RedisStore(adapter);
+  }
+  return new KeyvStore(keyv, isInMemory(keyv), lookupTimeout);
 }
 
 function onlyStoreOf(cache: Cache): Keyv {
@@ -99,6 +106,19 @@ const LOSSY: readonly (readonly [string, string])[] = [
 
 function isSet(value: unknown): boolean {
   return value !== undefined && value !== null && value !== 0 && value !== false;
+}
+
+function isInMemory({ store }: Keyv): boolean {
+  return store instanceof Map || store instanceof KeyvCacheableMemory;
+}
+
+/** Every request of an outage would wait in that queue, and late writes land when it ends. */
+function warnAboutQueue({ client }: KeyvRedisAdapter): void {
+  if (client.options === undefined || client.options.disableOfflineQueue) return;
+  new Logger('JwtStateModule').warn(
+    'The Redis client of the deny list queues commands while it is not connected. Make it with ' +
+      '`createClient({ url, disableOfflineQueue: true })` and pass it to KeyvRedis.',
+  );
 }
 
 function isKeyvRedis(adapter: object): adapter is KeyvRedisAdapter {

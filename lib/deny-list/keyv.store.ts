@@ -1,6 +1,7 @@
 import type { Keyv } from 'keyv';
 import type { DenyListStore } from './deny-list.store.js';
 import { KeyedMutex } from './keyed-mutex.js';
+import { withDeadline } from './with-deadline.js';
 
 /**
  * Any Keyv store. Keyv has no "set if absent", so a mutex makes one for this process; that is the
@@ -13,6 +14,8 @@ export class KeyvStore implements DenyListStore {
   constructor(
     private readonly keyv: Keyv,
     readonly ephemeral: boolean,
+    /** Milliseconds after which an exchange that hangs gives way to the next one of its key. */
+    private readonly deadline: number,
   ) {}
 
   read(keys: readonly string[]): Promise<(string | undefined)[]> {
@@ -40,12 +43,13 @@ export class KeyvStore implements DenyListStore {
     value: string,
     ttl: number | undefined,
   ) {
-    return this.mutex.run(key, async () => {
+    const exchange = async () => {
       const current = await this.get(key);
       if (current !== expected) return { written: false, current };
       await this.write(key, value, ttl);
       return { written: true };
-    });
+    };
+    return this.mutex.run(key, () => withDeadline(exchange(), this.deadline));
   }
 
   private async get(key: string): Promise<string | undefined> {

@@ -3,6 +3,7 @@ import type { DenyListStore } from './deny-list.store.js';
 /** The commands used of a node-redis client, standalone, Sentinel or cluster. */
 export interface RedisCommands {
   readonly isOpen: boolean;
+  readonly options?: { readonly disableOfflineQueue?: boolean };
   get(key: string): Promise<unknown>;
   mGet?(keys: string[]): Promise<unknown[]>;
   set(key: string, value: string, options?: { PX?: number; NX?: true }): Promise<unknown>;

@@ -1,3 +1,4 @@
+import { Logger } from '@nestjs/common';
 import { ClaimsInvalidError, ClaimsUnavailableError } from '../jwt-state.errors.js';
 import type { ClaimsSource } from '../jwt-state.options.js';
 import { type Claims, RESERVED_CLAIMS, type VerifiedToken } from './verified-token.js';
@@ -7,6 +8,8 @@ import { type Claims, RESERVED_CLAIMS, type VerifiedToken } from './verified-tok
  * read the marks first.
  */
 export class ClaimsReader {
+  private readonly logger = new Logger('JwtStateModule');
+
   constructor(
     private readonly source: ClaimsSource | undefined,
     private readonly timeout: number,
@@ -29,12 +32,16 @@ export class ClaimsReader {
   private async ask(subject: string, previous: VerifiedToken | undefined) {
     let timer: NodeJS.Timeout | undefined;
     const deadline = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new Error('timeout')), this.timeout);
+      timer = setTimeout(
+        () => reject(new Error(`The claims source took longer than ${this.timeout} ms.`)),
+        this.timeout,
+      ).unref();
     });
     try {
       const asked = (async () => this.source?.(subject, previous))();
       return await Promise.race([asked, deadline]);
     } catch (cause) {
+      this.logger.error('The claims source failed.', cause instanceof Error ? cause.stack : cause);
       throw new ClaimsUnavailableError('The current claims could not be read.', cause);
     } finally {
       clearTimeout(timer);

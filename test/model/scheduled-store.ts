@@ -1,0 +1,92 @@
+import type { DenyListStore } from '../../lib/deny-list/deny-list.store.js';
+import { DenyListUnavailableError } from '../../lib/jwt-state.errors.js';
+
+/** How a step goes wrong, as its caller sees it: it always fails. */
+export type Fault = 'never-lands' | 'lands' | 'lands-late';
+
+interface Step {
+  readonly label: string;
+  /** Lets the effect happen and answers the caller. */
+  run(): void;
+  /** Answers the caller with a failure. */
+  fail(fault: Fault): void;
+}
+
+/**
+ * Everything that crosses a process boundary waits here until it is chosen: so a test decides the
+ * order in which store and claims source see what they are asked.
+ */
+export class Scheduler {
+  readonly waiting: Step[] = [];
+
+  step<T>(label: string, effect: () => T): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      this.waiting.push({
+        label,
+        run: () => {
+          try {
+            resolve(effect());
+          } catch (error) {
+            reject(error);
+          }
+        },
+        fail: (fault) => {
+          if (fault === 'lands') effect();
+          if (fault === 'lands-late') void this.step(`late ${label}`, effect).catch(() => {});
+          reject(new DenyListUnavailableError());
+        },
+      });
+    });
+  }
+
+  take(index: number): Step {
+    const [step] = this.waiting.splice(index, 1);
+    if (!step) throw new Error('no such step');
+    return step;
+  }
+}
+
+/** A store whose every operation is one scheduled, atomic step. */
+export class ScheduledStore implements DenyListStore {
+  readonly atomic = 'store';
+  readonly ephemeral = false;
+
+  constructor(
+    readonly entries: Map<string, string>,
+    private readonly scheduler: Scheduler,
+    private readonly process: 0 | 1,
+  ) {}
+
+  read(keys: readonly string[]) {
+    return this.step('read', () => keys.map((key) => this.entries.get(key)));
+  }
+
+  write(key: string, value: string) {
+    return this.step(`write ${kind(key)}`, () => void this.entries.set(key, value));
+  }
+
+  writeIfAbsent(key: string, value: string) {
+    return this.step(`add ${kind(key)}`, () => {
+      const standing = this.entries.get(key);
+      if (standing === undefined) this.entries.set(key, value);
+      return standing;
+    });
+  }
+
+  writeIfUnchanged(key: string, expected: string | undefined, value: string) {
+    return this.step(`exchange ${kind(key)}`, () => {
+      const current = this.entries.get(key);
+      if (current !== expected) return { written: false, current };
+      this.entries.set(key, value);
+      return { written: true };
+    });
+  }
+
+  private step<T>(verb: string, effect: () => T): Promise<T> {
+    return this.scheduler.step(`${this.process} ${verb}`, effect);
+  }
+}
+
+function kind(key: string): string {
+  return key.split(':')[1] ?? key;
+}
