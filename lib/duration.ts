@@ -7,7 +7,19 @@ import { JwtStateConfigError } from './jwt-state.errors.js';
  */
 export type Duration = number | `${number}${'ms' | 's' | 'm' | 'h' | 'd' | 'w'}`;
 
-/** Milliseconds, a whole number above `least`; anything else stops the boot. */
+/** Beyond this, Node's timers fire at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+/** The same for something a timer waits for. */
+export function toTimeout(name: string, value: Duration): number {
+  const milliseconds = toMilliseconds(name, value);
+  if (milliseconds <= LONGEST_TIMER_MS) return milliseconds;
+  throw new JwtStateConfigError(
+    `${name}: ${JSON.stringify(value)} is longer than a timer can wait.`,
+  );
+}
+
+/** Milliseconds, a whole number of at least `least`; anything else stops the boot. */
 export function toMilliseconds(name: string, value: Duration, least = 1): number {
   const milliseconds = typeof value === 'number' ? value * 1000 : parse(value);
   if (!Number.isFinite(milliseconds) || milliseconds < least) {

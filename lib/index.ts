@@ -1,16 +1,45 @@
 // The module
+export { JwtStateModule } from './jwt-state.module.js';
+export {
+  AccessTokenOptions,
+  type ClaimsSource,
+  CookieOptions,
+  DeliveryOptions,
+  DenyListOptions,
+  JwtStateOptions,
+  type JwtStateOptionsFactory,
+  RefreshOptions,
+  ReissueOptions,
+  SessionOptions,
+} from './jwt-state.options.js';
+export type { Duration } from './duration.js';
+export type {
+  Algorithm,
+  KeyMaterial,
+  KeyOptions,
+  KeyPairOptions,
+  SecretKeyOptions,
+} from './token/signing-keys.js';
 
-export type { Clock } from './clock.js';
+// Use
+export { JwtStateGuard } from './guards/jwt-state.guard.js';
 export { CurrentToken } from './decorators/current-token.decorator.js';
 export { Public } from './decorators/public.decorator.js';
 export { ReissuesToken, type ReissuesTokenOptions } from './decorators/reissues-token.decorator.js';
+export { TokenService } from './token/token.service.js';
+export { IssueContext } from './token/session-starter.js';
+export { IssuedToken, type TokenResponse } from './token/issued-token.js';
+export type { RevokeTarget, StaleTarget } from './token/revoke-target.js';
+export type { Claims, ReservedClaims, Seen, VerifiedToken } from './token/verified-token.js';
 export { TokenDelivery } from './delivery/token-delivery.js';
-export type { Duration } from './duration.js';
-// Use
-export { JwtStateGuard } from './guards/jwt-state.guard.js';
-export { JwtStateStrategy } from './guards/jwt-state.strategy.js';
+
 // Extend
 export { TokenReissueInterceptor } from './interceptors/token-reissue.interceptor.js';
+export { RefreshTokenController } from './refresh/refresh-token.controller.js';
+export { JwtStateStrategy } from './guards/jwt-state.strategy.js';
+export type { Clock } from './clock.js';
+export { CLOCK as JWT_STATE_CLOCK } from './jwt-state.tokens.js';
+
 // Errors
 export {
   type BearerErrorCode,
@@ -37,30 +66,3 @@ export {
   TooManySuccessorsError,
   WrongContextError,
 } from './jwt-state.errors.js';
-export { JwtStateModule } from './jwt-state.module.js';
-export {
-  AccessTokenOptions,
-  type ClaimsSource,
-  CookieOptions,
-  DeliveryOptions,
-  DenyListOptions,
-  JwtStateOptions,
-  type JwtStateOptionsFactory,
-  RefreshOptions,
-  ReissueOptions,
-  SessionOptions,
-} from './jwt-state.options.js';
-export { CLOCK as JWT_STATE_CLOCK } from './jwt-state.tokens.js';
-export { RefreshTokenController } from './refresh/refresh-token.controller.js';
-export { IssuedToken, type TokenResponse } from './token/issued-token.js';
-export type { RevokeTarget, StaleTarget } from './token/revoke-target.js';
-export { IssueContext } from './token/session-starter.js';
-export type {
-  Algorithm,
-  KeyMaterial,
-  KeyOptions,
-  KeyPairOptions,
-  SecretKeyOptions,
-} from './token/signing-keys.js';
-export { TokenService } from './token/token.service.js';
-export type { Claims, ReservedClaims, Seen, VerifiedToken } from './token/verified-token.js';

@@ -20,7 +20,7 @@ import type { TokenRules } from './token/token-rules.js';
 import { TokenSigner } from './token/token-signer.js';
 import { TokenVerifier } from './token/token-verifier.js';
 
-/** What a client can send back: servers refuse longer headers, browsers longer cookies. */
+/** What a client can send back: servers refuse longer headers, browsers drop longer cookies. */
 const HEADER_LIMIT = 8_192;
 const COOKIE_LIMIT = 4_096;
 
@@ -49,7 +49,7 @@ export function assemble({ config, keys, store, clock }: AssemblyParts) {
     audience: config.audience,
     lifetime: config.accessTokenLifetime,
     sessionMaxAge: config.sessionMaxAge,
-    sizeLimit: config.delivery.usesCookie ? COOKIE_LIMIT : HEADER_LIMIT,
+    sizeLimit: sizeLimitOf(config.delivery),
   });
   const claims = new ClaimsReader(config.claims, config.claimsTimeout);
   const denyList = new DenyList(
@@ -63,6 +63,7 @@ export function assemble({ config, keys, store, clock }: AssemblyParts) {
       longestLifetime: config.denyList.longestLifetime,
       clockTolerance: config.clockTolerance,
       gracePeriod: config.gracePeriod,
+      reissueTimeout: config.handlerTimeout + config.claimsTimeout,
     },
   );
   const reissuer = new Reissuer(denyList, claims, mint, clock);
@@ -104,6 +105,11 @@ export function assemble({ config, keys, store, clock }: AssemblyParts) {
     credentials,
     delivery,
   };
+}
+
+/** A cookie's limit covers its name, too. */
+function sizeLimitOf({ usesCookie, cookie }: JwtStateConfig['delivery']): number {
+  return usesCookie ? COOKIE_LIMIT - `${cookie.name}=`.length : HEADER_LIMIT;
 }
 
 function rulesOf(config: JwtStateConfig, keys: SigningKeys): TokenRules {

@@ -1,5 +1,5 @@
 import type { Cache } from 'cache-manager';
-import { type Duration, toMilliseconds } from './duration.js';
+import { type Duration, toMilliseconds, toTimeout } from './duration.js';
 import { JwtStateConfigError } from './jwt-state.errors.js';
 import {
   AccessTokenOptions,
@@ -70,7 +70,7 @@ export function resolveOptions(input: JwtStateOptions): JwtStateConfig {
     clockTolerance: toMilliseconds('clockTolerance', options.clockTolerance, 0),
     accessTokenLifetime,
     claims: options.claims,
-    claimsTimeout: toMilliseconds('reissue.claimsTimeout', reissue.claimsTimeout),
+    claimsTimeout: toTimeout('reissue.claimsTimeout', reissue.claimsTimeout),
     denyList: resolveDenyList(options, accessTokenLifetime),
     gracePeriod: toMilliseconds('reissue.gracePeriod', reissue.gracePeriod, 0),
     handlerTimeout: toMilliseconds('reissue.handlerTimeout', reissue.handlerTimeout),
@@ -122,7 +122,7 @@ function resolveDenyList(options: JwtStateOptions, accessTokenLifetime: number) 
   return {
     cache: denyList.cache,
     prefix: checkPrefix(denyList.prefix),
-    lookupTimeout: toMilliseconds('denyList.lookupTimeout', denyList.lookupTimeout),
+    lookupTimeout: toTimeout('denyList.lookupTimeout', denyList.lookupTimeout),
     onUnavailable: denyList.onUnavailable,
     onLoss: denyList.onLoss,
     longestLifetime,

@@ -1,5 +1,6 @@
 import { type ArgumentsHost, Catch, Logger } from '@nestjs/common';
 import { BaseExceptionFilter } from '@nestjs/core';
+import { throwError } from 'rxjs';
 import { writeChallenge } from './delivery/challenge.js';
 import type { AnyResponse } from './delivery/raw-http.js';
 import { JwtStateError } from './jwt-state.errors.js';
@@ -9,10 +10,22 @@ import { JwtStateError } from './jwt-state.errors.js';
 export class JwtStateExceptionFilter extends BaseExceptionFilter<JwtStateError> {
   private readonly log = new Logger('JwtStateModule');
 
-  override catch(error: JwtStateError, host: ArgumentsHost): void {
-    if (host.getType() !== 'http') throw error;
+  override catch(error: JwtStateError, host: ArgumentsHost): unknown {
+    if (host.getType() !== 'http') return this.passOn(error, host);
     if (error.getStatus() === 500) this.log.error(`${error.code}: ${error.message}`, error.stack);
     writeChallenge(host.switchToHttp().getResponse<AnyResponse>(), error);
-    super.catch(error, host);
+    return super.catch(error, host);
+  }
+
+  /** Other transports have their own ways; this filter must not stand in them. */
+  private passOn(error: JwtStateError, host: ArgumentsHost): unknown {
+    const { code, message } = error;
+    if (host.getType() === 'rpc') return throwError(() => error);
+    if (host.getType() === 'ws') {
+      const client = host.switchToWs().getClient<{ emit?(event: string, data: unknown): void }>();
+      client.emit?.('exception', { status: 'error', code, message });
+      return undefined;
+    }
+    return error;
   }
 }

@@ -15,14 +15,14 @@ import type { Claims, VerifiedToken } from './token/verified-token.js';
  * ```ts
  * claims: async (subject) => {
  *   const user = await users.findById(subject);
- *   return user && { plan: user.plan, role: user.role };
+ *   return user ? { plan: user.plan, role: user.role } : null;
  * }
  * ```
  */
 export type ClaimsSource = (
   subject: string,
   previous: VerifiedToken | undefined,
-) => Claims | null | undefined | Promise<Claims | null | undefined>;
+) => Claims | null | Promise<Claims | null>;
 
 /** The access tokens this service issues. */
 export class AccessTokenOptions {
@@ -89,7 +89,7 @@ export class DeliveryOptions {
   header?: string | false | undefined = undefined;
   /** An HttpOnly cookie; the guard then takes the token from there too. */
   cookie?: CookieOptions | boolean = false;
-  /** A field added to JSON objects on `@ReissuesToken()` routes. */
+  /** A field added to the JSON object that is answered when there is a new token. */
   body?: string | false = false;
 }
 

@@ -1,4 +1,5 @@
-import { applyDecorators, SetMetadata, UseInterceptors } from '@nestjs/common';
+import { applyDecorators, SetMetadata } from '@nestjs/common';
+import { INTERCEPTORS_METADATA } from '@nestjs/common/constants.js';
 import { LeavesReissuing } from '../guards/leaves-reissuing.js';
 import {
   REISSUES_TOKEN,
@@ -13,8 +14,6 @@ export interface ReissuesTokenOptions {
    */
   scope?: ChangeScope;
 }
-
-const bound = new WeakSet<object>();
 
 /**
  * For a handler that changes what the caller's token says. Before it runs, the caller's tokens are
@@ -39,12 +38,17 @@ export function ReissuesToken(options: ReissuesTokenOptions = {}): MethodDecorat
   return (target, key, descriptor) => {
     const metadata = SetMetadata(REISSUES_TOKEN, options.scope ?? 'subject');
     applyDecorators(metadata, LeavesReissuing())(target, key, descriptor);
-    // On the class, not the method: interceptors of a class lie outside those of a method, and a
-    // transaction must have ended before the truth is read. Method decorators run before those of
-    // the class, so this one comes first.
-    const controller = target.constructor;
-    if (bound.has(controller)) return;
-    bound.add(controller);
-    UseInterceptors(TokenReissueInterceptor)(controller);
+    bindOutermost(target.constructor);
   };
+}
+
+/**
+ * On the class, not the method, and in front of what a base class brought along: interceptors of a
+ * class lie outside those of its methods, and a transaction must have ended before the truth is
+ * read. Method decorators run before those of the class, so whatever these add lies inside, too.
+ */
+function bindOutermost(controller: object): void {
+  const present: unknown[] = Reflect.getMetadata(INTERCEPTORS_METADATA, controller) ?? [];
+  const others = present.filter((interceptor) => interceptor !== TokenReissueInterceptor);
+  Reflect.defineMetadata(INTERCEPTORS_METADATA, [TokenReissueInterceptor, ...others], controller);
 }

@@ -21,7 +21,8 @@ export function addToBody(response: AnyResponse, field: string, delivery: Staged
   };
 }
 
-function isPlainObject(value: unknown): value is Record<string, unknown> {
+/** What is answered as a JSON object of fields. */
+export function isPlainObject(value: unknown): value is Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
   if (ArrayBuffer.isView(value) || 'pipe' in value || 'getReader' in value) return false;
   // What brings its own JSON form (a date, an IssuedToken) is not an object of fields.

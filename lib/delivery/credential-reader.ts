@@ -46,7 +46,7 @@ export class CredentialReader {
 
 function fromHeader(request: IncomingMessage): Credential[] {
   return authorizationHeaders(request)
-    .filter((value) => /^bearer\b/i.test(value))
+    .filter((value) => /^bearer(\s|$)/i.test(value))
     .map((value) => {
       const token = BEARER.exec(value)?.[1];
       if (token === undefined) throw new TokenInvalidError('the Authorization header is malformed');

@@ -4,6 +4,8 @@ import type { VerifiedToken } from '../token/verified-token.js';
 /** A response that will carry a token, unless it is taken back before the headers leave. */
 export interface StagedDelivery {
   issued: IssuedToken | undefined;
+  /** The client is to forget the cookie it has. */
+  forget: boolean;
 }
 
 /** The responses of this process whose tokens have not left yet. */

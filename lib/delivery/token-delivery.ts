@@ -1,10 +1,9 @@
 import type { ServerResponse } from 'node:http';
-import { Logger } from '@nestjs/common';
 import { serialize } from 'cookie';
 import onHeaders from 'on-headers';
 import type { JwtStateConfig } from '../jwt-state.config.js';
 import type { IssuedToken } from '../token/issued-token.js';
-import { addToBody } from './body-field.js';
+import { addToBody, isPlainObject } from './body-field.js';
 import type { CredentialOrigin } from './credential-reader.js';
 import { type AnyResponse, rawResponse } from './raw-http.js';
 import type { StagedDeliveries, StagedDelivery } from './staged-deliveries.js';
@@ -18,7 +17,6 @@ import type { StagedDeliveries, StagedDelivery } from './staged-deliveries.js';
  * @publicApi
  */
 export class TokenDelivery {
-  private readonly logger = new Logger('JwtStateModule');
   private readonly byResponse = new WeakMap<ServerResponse, StagedDelivery>();
 
   constructor(
@@ -49,39 +47,40 @@ export class TokenDelivery {
 
   /** Takes a staged token back and deletes the cookie, for log-outs. */
   clear(response: AnyResponse): void {
-    const raw = rawResponse(response);
-    const delivery = this.byResponse.get(raw);
-    if (delivery) delivery.issued = undefined;
-    if (!this.settings.usesCookie || raw.headersSent) return;
-    raw.appendHeader('Set-Cookie', this.cookie('', 0));
+    const delivery = this.open(response, 'cookie');
+    if (!delivery) return;
+    delivery.issued = undefined;
+    delivery.forget = this.settings.usesCookie;
   }
 
-  /** @internal */
-  canStillDeliver(response: AnyResponse): boolean {
-    return !rawResponse(response).headersSent;
+  /** @internal Whether this answer has a place for a token. */
+  canCarry(response: AnyResponse, answer: unknown): boolean {
+    if (rawResponse(response).headersSent) return false;
+    return this.isIndependentOfBody || isPlainObject(answer);
   }
 
   /** @internal */
   stage(response: AnyResponse, issued: IssuedToken, origin: CredentialOrigin): void {
-    const raw = rawResponse(response);
-    if (raw.headersSent) {
-      this.logger.warn(
-        'A token was reissued after the headers had been sent; the next request delivers it.',
-      );
-      return;
-    }
-    const delivery = this.byResponse.get(raw) ?? this.open(response, origin);
+    const delivery = this.open(response, origin);
+    if (!delivery) return;
     delivery.issued = issued;
+    delivery.forget = false;
   }
 
-  private open(response: AnyResponse, origin: CredentialOrigin): StagedDelivery {
+  /** `undefined`: it is too late for this response. */
+  private open(response: AnyResponse, origin: CredentialOrigin): StagedDelivery | undefined {
     const raw = rawResponse(response);
-    const delivery: StagedDelivery = { issued: undefined };
+    // A client that has gone away gets the token with its next request.
+    if (raw.destroyed || raw.headersSent) return undefined;
+    const present = this.byResponse.get(raw);
+    if (present) return present;
+    const delivery: StagedDelivery = { issued: undefined, forget: false };
     this.byResponse.set(raw, delivery);
     this.staged.add(delivery);
     onHeaders(raw, () => {
       this.staged.delete(delivery);
-      if (delivery.issued) this.writeHeaders(raw, delivery.issued, origin);
+      if (delivery.issued) this.writeToken(raw, delivery.issued, origin);
+      if (delivery.forget) raw.appendHeader('Set-Cookie', this.cookie('', 0));
     });
     raw.once('close', () => this.staged.delete(delivery));
     const { body } = this.settings;
@@ -89,17 +88,18 @@ export class TokenDelivery {
     return delivery;
   }
 
-  private writeHeaders(raw: ServerResponse, issued: IssuedToken, origin: CredentialOrigin): void {
+  private writeToken(raw: ServerResponse, issued: IssuedToken, origin: CredentialOrigin): void {
     const { header, usesCookie } = this.settings;
     raw.setHeader('Cache-Control', 'no-store');
-    // A client that keeps its token out of the reach of scripts gets the new one the same way.
-    if (header !== undefined && origin !== 'cookie') {
+    // The way the old one came: a token kept out of the reach of scripts stays there, and a client
+    // that sends a header does not collect a second credential in its cookie jar.
+    const byCookie = usesCookie && (origin === 'cookie' || header === undefined);
+    if (byCookie) {
+      raw.appendHeader('Set-Cookie', this.cookie(issued.accessToken, issued.expiresIn));
+    } else if (header !== undefined) {
       const isAuthorization = header.toLowerCase() === 'authorization';
       raw.setHeader(header, isAuthorization ? `Bearer ${issued.accessToken}` : issued.accessToken);
       appendToList(raw, 'Access-Control-Expose-Headers', header);
-    }
-    if (usesCookie) {
-      raw.appendHeader('Set-Cookie', this.cookie(issued.accessToken, issued.expiresIn));
     }
   }
 

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.js';
 import { DenyListUnavailableError } from '../jwt-state.errors.js';
-import type { DenyListStore } from './deny-list.store.js';
+import { type DenyListStore, StoreAnswerError } from './deny-list.store.js';
 import { withDeadline } from './with-deadline.js';
 
 /** How many calls in a row must fail before the store is left alone. */
@@ -8,8 +8,9 @@ const FAILURES_TO_OPEN = 3;
 /** How long it is left alone, in ms, until one call may try again. */
 const OPEN_FOR_MS = 1_000;
 
-/** Called when the store stops answering and when it answers again. */
+/** Called when the store stops answering, when it answers again, and when it refuses something. */
 export interface AvailabilityListener {
+  refused(error: StoreAnswerError): void;
   down(cause: unknown): void;
   up(): void;
 }
@@ -82,6 +83,11 @@ export class BoundedStore implements DenyListStore {
   }
 
   private failed(cause: unknown): void {
+    if (cause instanceof StoreAnswerError) {
+      this.succeeded();
+      this.listener.refused(cause);
+      return;
+    }
     this.failures += 1;
     this.retryAt = this.clock.now() + OPEN_FOR_MS;
     if (this.failures < FAILURES_TO_OPEN || this.announcedDown) return;

@@ -24,14 +24,16 @@ export function createBoundedStore({ denyList }: JwtStateConfig, clock: Clock): 
   const store = createStore(denyList);
   return new BoundedStore(store, denyList.lookupTimeout, clock, {
     down: (cause) => logger.error(`The deny list does not answer: ${reasonOf(cause)}`),
+    refused: (error) => logger.error(`The deny list refused a request: ${error.message}`),
     up: () => logger.log('The deny list answers again.'),
   });
 }
 
 /** The kind of failure, not its text: a client's message may quote a URL with its password. */
 function reasonOf(cause: unknown): string {
-  const { code, name } = (cause ?? {}) as { code?: unknown; name?: unknown };
-  return String(code ?? name ?? 'unknown');
+  if (!(cause instanceof Error)) return 'unknown';
+  const { code } = cause as { code?: unknown };
+  return typeof code === 'string' ? code : cause.constructor.name;
 }
 
 /**
@@ -82,9 +84,13 @@ function onlyStoreOf(cache: Cache): Keyv {
 
 /** Options under which a store forgets, shortens, or mixes up entries. */
 function refuseLossy(keyv: Keyv, adapter: Record<string, unknown>): void {
-  const inner = [adapter, adapter.store, adapter.opts, adapter.primary].filter(
-    (part): part is Record<string, unknown> => typeof part === 'object' && part !== null,
-  );
+  const inner = [
+    keyv as unknown as object,
+    adapter,
+    adapter.store,
+    adapter.opts,
+    adapter.primary,
+  ].filter((part): part is Record<string, unknown> => typeof part === 'object' && part !== null);
   for (const [option, why] of LOSSY) {
     if (inner.some((part) => isSet(part[option]))) {
       throw new JwtStateConfigError(`denyList.cache: its store has \`${option}\` set; ${why}.`);
@@ -97,6 +103,7 @@ function refuseLossy(keyv: Keyv, adapter: Record<string, unknown>): void {
 
 const LOSSY: readonly (readonly [string, string])[] = [
   ['lruSize', 'it drops entries that are still needed, and with them revocations. Leave it out'],
+  ['ttl', 'it would end entries that are written to stay. Leave it out'],
   ['maxTtl', 'it ends revocations before the tokens they deny. Leave it out'],
   [
     'connectionTimeout',

@@ -1,4 +1,12 @@
 /**
+ * The store has answered, but not with what was asked: a value of another kind, a command it does
+ * not permit. That fails the call, and says nothing about the next one.
+ */
+export class StoreAnswerError extends Error {
+  override readonly name = 'StoreAnswerError';
+}
+
+/**
  * What the rules need of a store: five verbs. Every one of them rejects when the store did not
  * do what was asked; "not found" is an answer, silence is not.
  */

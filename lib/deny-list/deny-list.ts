@@ -1,11 +1,16 @@
 import { CLOCK_SKEW_MS, type Clock } from '../clock.js';
-import { DenyListUnavailableError, TokenSupersededError } from '../jwt-state.errors.js';
+import {
+  DenyListUnavailableError,
+  TokenRevokedError,
+  TokenSupersededError,
+} from '../jwt-state.errors.js';
 import type { VerifiedToken } from '../token/verified-token.js';
 import type { DenyListKeys } from './deny-list.keys.js';
 import type { DenyListStore } from './deny-list.store.js';
 import {
   formatRevokedOthers,
   formatStaleMark,
+  isRevokedBy,
   type Mark,
   type MarkSnapshot,
   newMarkId,
@@ -25,14 +30,6 @@ export interface Look {
   readonly snapshot: MarkSnapshot;
 }
 
-/** How superseding a token ended. */
-export type Supersession =
-  | { readonly outcome: 'done' }
-  /** Somebody else was first; this is what the token leads to. */
-  | { readonly outcome: 'overtaken'; readonly winner: VerifiedToken }
-  /** Somebody else was first, and longer ago than the grace period: only the id is left. */
-  | { readonly outcome: 'late'; readonly successorId: string };
-
 export interface DenyListSettings {
   readonly onLoss: 'reject' | 'reissue' | 'accept';
   readonly claims: readonly string[];
@@ -40,6 +37,8 @@ export interface DenyListSettings {
   readonly longestLifetime: number;
   readonly clockTolerance: number;
   readonly gracePeriod: number;
+  /** The longest that anybody may take to replace a token. */
+  readonly reissueTimeout: number;
 }
 
 /** A second on top of every lifetime, for `exp` in whole seconds and the way to the store. */
@@ -54,6 +53,8 @@ const EXCHANGE_ATTEMPTS = 16;
 export class DenyList {
   /** A mark lives as long as any token that was issued before it. */
   private readonly markLifetime: number;
+  /** Longer than the grace period: a reissue that takes its time must still find the tip. */
+  private readonly nextLifetime: number;
 
   constructor(
     private readonly store: DenyListStore,
@@ -64,6 +65,8 @@ export class DenyList {
   ) {
     this.markLifetime =
       settings.longestLifetime + settings.clockTolerance + CLOCK_SKEW_MS + MARGIN_MS;
+    this.nextLifetime =
+      Math.max(settings.gracePeriod, settings.reissueTimeout) + CLOCK_SKEW_MS + MARGIN_MS;
   }
 
   scopesOf(token: VerifiedToken): Scope[] {
@@ -75,12 +78,15 @@ export class DenyList {
     return [{ name: 'sub', value: sub }, ...claimScopes(claims ?? {}, this.settings.claims)];
   }
 
-  isInScope(token: VerifiedToken, scope: Scope): boolean {
-    return this.scopesOf(token).some((other) => sameScope(other, scope));
+  /** Whether a revocation just made ends this token, too. */
+  isEndedBy(token: VerifiedToken, mark: Mark): boolean {
+    const isInScope = this.scopesOf(token).some((scope) => sameScope(scope, mark.scope));
+    return isInScope && isRevokedBy(token, mark);
   }
 
-  isInGrace(superseded: { at: number }): boolean {
-    return this.clock.now() < superseded.at + this.settings.gracePeriod;
+  /** @param at when the token was superseded */
+  isInGrace(at: number): boolean {
+    return this.clock.now() < at + this.settings.gracePeriod;
   }
 
   // --- reading -------------------------------------------------------------------------------
@@ -90,16 +96,19 @@ export class DenyList {
     const scopes = this.scopesOf(token);
     const readAt = this.clock.now();
     let records = await this.readRecords(token, scopes);
-    if (records.epoch !== token.seen.epoch) {
+    if (records.epoch === undefined || this.isLoss(records.epoch, token)) {
       // A lost store has consequences: ask it twice, and let it begin anew if it is empty.
       records = await this.readRecords(token, scopes);
       const epoch = records.epoch ?? (await this.beginEpoch());
       records = { ...records, epoch };
     }
     const now = this.clock.now();
-    const successor =
+    let successor =
       records.next === undefined ? undefined : this.successors.decode(token, records.next, now);
-    if (successor && !records.token) await this.completeSupersession(token, successor);
+    if (successor && !records.token) {
+      successor = { ...successor, at: this.graceStart(successor.at) };
+      await this.writeTokenRecord(token, successor).catch(() => {});
+    }
     return {
       verdict: judge(token, records, successor, now, this.settings.onLoss),
       snapshot: { epoch: records.epoch as string, scopes, marks: records.marks, readAt },
@@ -132,6 +141,10 @@ export class DenyList {
       scopes: [...snapshot.scopes, ...scopes],
       marks: [...snapshot.marks, ...added.marks],
     };
+  }
+
+  private isLoss(epoch: string, token: VerifiedToken): boolean {
+    return this.settings.onLoss !== 'accept' && epoch !== token.seen.epoch;
   }
 
   private async readRecords(token: VerifiedToken, scopes: readonly Scope[]): Promise<Records> {
@@ -177,41 +190,55 @@ export class DenyList {
 
   // --- superseding ---------------------------------------------------------------------------
 
-  /** Makes `successor` the one that this token leads to, unless it leads to another already. */
-  async supersede(token: VerifiedToken, successor: VerifiedToken): Promise<Supersession> {
+  /**
+   * Makes `successor` what this token leads to, unless it leads to another already: then that one
+   * is the answer.
+   *
+   * @param isStale a stale token may be left with `next` alone, which ends: it is still stale then,
+   *   while another would be valid again, with the claims that were to be replaced
+   */
+  async supersede(
+    token: VerifiedToken,
+    successor: VerifiedToken,
+    isStale: boolean,
+  ): Promise<VerifiedToken | undefined> {
     const record: Successor = { at: this.clock.now(), claims: successor };
     const standing = await this.store.writeIfAbsent(
       this.keys.next(token.jti),
       this.successors.encode(token, record),
-      this.settings.gracePeriod + CLOCK_SKEW_MS + MARGIN_MS,
+      this.nextLifetime,
     );
     if (standing !== undefined) {
       const winner = this.successors.decode(token, standing, this.clock.now());
       if (!winner) throw new TokenSupersededError();
-      return { outcome: 'overtaken', winner: winner.claims };
+      return winner.claims;
     }
-    const earlier = await this.completeSupersession(token, record);
-    if (earlier === undefined || earlier === successor.jti) return { outcome: 'done' };
-    return { outcome: 'late', successorId: earlier };
+    const written = this.writeTokenRecord(token, record);
+    const earlier = isStale ? await written.catch(() => undefined) : await written;
+    if (earlier === undefined) return undefined;
+    if (earlier.revoked) throw new TokenRevokedError();
+    if (earlier.successor === successor.jti) return undefined;
+    // Replaced so long ago that `next` has gone: later than anybody was allowed to take.
+    throw new TokenSupersededError();
+  }
+
+  /** `jti`, the record that outlives `next`. Answers the one that stands there already. */
+  private async writeTokenRecord(token: VerifiedToken, { at, claims }: Successor) {
+    const standing = await this.store.writeIfAbsent(
+      this.keys.jti(token.jti),
+      formatSuperseded(at, claims.jti),
+      this.tokenLifetime(token),
+    );
+    return standing === undefined ? undefined : parseTokenRecord(standing);
   }
 
   /**
-   * The record that outlives `next`. Answers whose successor stands there already. A store that
-   * does not confirm it is not an error: `next` is what counts, and whoever meets it alone comes
-   * here again.
+   * Whoever meets `next` without `jti` completes it. Where the grace period is over by then, that
+   * `next` was written late, after its writer had been told that it failed: nobody has the
+   * successor yet, and the period begins now.
    */
-  private async completeSupersession(
-    token: VerifiedToken,
-    successor: Successor,
-  ): Promise<string | undefined> {
-    const value = formatSuperseded(successor.at, successor.claims.jti);
-    const key = this.keys.jti(token.jti);
-    const standing = await this.store
-      .writeIfAbsent(key, value, this.tokenLifetime(token))
-      .catch(() => undefined);
-    if (standing === undefined) return undefined;
-    const record = parseTokenRecord(standing);
-    return record.revoked ? undefined : record.successor;
+  private graceStart(at: number): number {
+    return this.isInGrace(at) ? at : this.clock.now();
   }
 
   // --- marking -------------------------------------------------------------------------------
@@ -221,14 +248,17 @@ export class DenyList {
   }
 
   /** Every token of the scope that exists now; a log-in after this is not affected. */
-  async revokeScope(scope: Scope): Promise<void> {
-    await this.store.write(this.keys.revoked(scope), newMarkId(), this.markLifetime);
+  async revokeScope(scope: Scope): Promise<Mark> {
+    const mark = { kind: 'revoked', scope, id: newMarkId() } as const;
+    await this.store.write(this.keys.revoked(scope), mark.id, this.markLifetime);
+    return mark;
   }
 
   /** Every token of the subject, save those of one session. */
-  async revokeOthers(sub: string, except: string | undefined): Promise<void> {
+  async revokeOthers(sub: string, except: string | undefined): Promise<Mark> {
     const value = formatRevokedOthers(newMarkId(), except);
     await this.store.write(this.keys.revokedOthers(sub), value, this.markLifetime);
+    return parseRevokedOthers({ name: 'sub', value: sub }, value);
   }
 
   /**

@@ -1,5 +1,5 @@
 import type { Keyv } from 'keyv';
-import type { DenyListStore } from './deny-list.store.js';
+import { type DenyListStore, StoreAnswerError } from './deny-list.store.js';
 import { KeyedMutex } from './keyed-mutex.js';
 import { withDeadline } from './with-deadline.js';
 
@@ -44,8 +44,11 @@ export class KeyvStore implements DenyListStore {
     ttl: number | undefined,
   ) {
     const exchange = async () => {
+      const begun = performance.now();
       const current = await this.get(key);
       if (current !== expected) return { written: false, current };
+      // Who was given up on has lost the lock as well, and must not write any more.
+      if (performance.now() - begun > this.deadline) throw new Error('The store was too slow.');
       await this.write(key, value, ttl);
       return { written: true };
     };
@@ -55,7 +58,9 @@ export class KeyvStore implements DenyListStore {
   private async get(key: string): Promise<string | undefined> {
     const value: unknown = await this.keyv.get(key);
     if (value === undefined || value === null) return undefined;
-    if (typeof value !== 'string') throw new Error('The deny list holds a value of another kind.');
+    if (typeof value !== 'string') {
+      throw new StoreAnswerError('It holds a value of another kind.');
+    }
     return value;
   }
 }

@@ -122,7 +122,7 @@ export function parseRevokedOthers(scope: Scope, value: string): Mark {
 
 /** What a new stale mark says about handlers at work. */
 export interface PendingChange {
-  /** A handler that begins now. */
+  /** A handler that is at work until then. */
   readonly opens?: { readonly owner: string; readonly until: number };
   /** A handler that has ended. */
   readonly closes?: string;
@@ -139,6 +139,9 @@ export function pendingAfter(
 ): Map<string, number> {
   const pending = new Map([...(before ?? [])].filter(([, until]) => until > now));
   if (change.closes !== undefined) pending.delete(change.closes);
-  if (change.opens) pending.set(change.opens.owner, change.opens.until);
+  if (change.opens) {
+    const { owner, until } = change.opens;
+    pending.set(owner, Math.max(until, pending.get(owner) ?? 0));
+  }
   return pending;
 }

@@ -1,4 +1,4 @@
-import type { DenyListStore } from './deny-list.store.js';
+import { type DenyListStore, StoreAnswerError } from './deny-list.store.js';
 
 /** The commands used of a node-redis client, standalone, Sentinel or cluster. */
 export interface RedisCommands {
@@ -69,10 +69,8 @@ export class RedisStore implements DenyListStore {
 
   async writeIfUnchanged(key: string, expected: string | undefined, value: string, ttl: number) {
     const client = await this.client();
-    const answer = await client.eval(WRITE_IF_UNCHANGED, {
-      keys: [this.name(key)],
-      arguments: [expected ?? '', value, String(ttl)],
-    });
+    const command = { keys: [this.name(key)], arguments: [expected ?? '', value, String(ttl)] };
+    const answer = await client.eval(WRITE_IF_UNCHANGED, command).catch(rethrowPermission);
     if (answer === null) return { written: true };
     return { written: false, current: toText(answer) || undefined };
   }
@@ -89,6 +87,14 @@ export class RedisStore implements DenyListStore {
 
 function toText(value: unknown): string | undefined {
   if (value === null || value === undefined) return undefined;
-  if (typeof value !== 'string') throw new Error('Redis answered with a value of another kind.');
+  if (typeof value !== 'string') {
+    throw new StoreAnswerError('It holds a value of another kind.');
+  }
   return value;
+}
+
+/** An account that may not run scripts is a mistake in its set-up, not an outage. */
+function rethrowPermission(error: unknown): never {
+  const isRefusal = error instanceof Error && error.message.startsWith('NOPERM');
+  throw isRefusal ? new StoreAnswerError('The Redis account may not use EVAL.') : error;
 }

@@ -16,8 +16,6 @@ export interface Superseded {
   readonly state: 'superseded';
   /** When it was first replaced, in ms: the grace period counts from here. */
   readonly at: number;
-  /** The id of the successor, for as long as the superseded token lives. */
-  readonly successorId: string | undefined;
   /** The successor itself, for as long as its record is kept. */
   readonly successor: VerifiedToken | undefined;
 }
@@ -59,15 +57,10 @@ function supersededBy(records: Records, next: Successor | undefined): Superseded
     const { at, successor } = records.token;
     // A `next` that names another one was written too late to count.
     const match = next?.claims.jti === successor ? next.claims : undefined;
-    return { state: 'superseded', at, successorId: successor, successor: match };
+    return { state: 'superseded', at, successor: match };
   }
   if (records.next === undefined) return undefined;
   // A record that cannot be read still says that the token was replaced; when and by what is gone.
-  if (!next) return { state: 'superseded', at: 0, successorId: undefined, successor: undefined };
-  return {
-    state: 'superseded',
-    at: next.at,
-    successorId: next.claims.jti,
-    successor: next.claims,
-  };
+  if (!next) return { state: 'superseded', at: 0, successor: undefined };
+  return { state: 'superseded', at: next.at, successor: next.claims };
 }

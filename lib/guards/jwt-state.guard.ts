@@ -35,11 +35,11 @@ import { requestToken, setRequestToken } from './request-token.js';
 @Injectable()
 export class JwtStateGuard extends AuthGuard() {
   constructor(
+    private readonly reflector: Reflector,
     strategy: JwtStateStrategy,
     private readonly credentials: CredentialReader,
     private readonly resolver: TokenResolver,
     private readonly delivery: TokenDelivery,
-    private readonly reflector: Reflector,
   ) {
     super({ defaultStrategy: strategy.name });
     // The base class lets PassportModule's options be injected over its own; an application's
@@ -59,7 +59,7 @@ export class JwtStateGuard extends AuthGuard() {
     const request: AnyRequest = this.getRequest(context);
     const response = context.switchToHttp().getResponse<AnyResponse>();
     // Bound globally and to the route: once is enough.
-    if (requestToken(request)) return true;
+    if (requestToken(request)?.resolver === this.resolver) return true;
     try {
       await super.canActivate(context);
       await this.admit(context, request, response);
@@ -86,7 +86,7 @@ export class JwtStateGuard extends AuthGuard() {
     const token = await this.resolver.resolve(presented, this.onStale(context));
     const origin = this.credentials.read(request)?.origin ?? 'header';
     if (token.issued) this.delivery.stage(response, token.issued, origin);
-    setRequestToken(request, { ...token, origin });
+    setRequestToken(request, { ...token, origin, resolver: this.resolver });
     request.user = token.current;
   }
 

@@ -5,6 +5,8 @@ import {
   Logger,
   type NestInterceptor,
 } from '@nestjs/common';
+import { ROUTE_ARGS_METADATA } from '@nestjs/common/constants.js';
+import { RouteParamtypes } from '@nestjs/common/enums/route-paramtypes.enum.js';
 import { Reflector } from '@nestjs/core';
 import { lastValueFrom, type Observable, of } from 'rxjs';
 import type { AnyRequest, AnyResponse } from '../delivery/raw-http.js';
@@ -53,7 +55,9 @@ export class TokenReissueInterceptor implements NestInterceptor {
     const commit = await this.protocol.begin(token, scope);
     const answer = await this.run(commit, next);
     await commit.close();
-    await this.replaceToken(commit, token, http.getResponse<AnyResponse>());
+    const response = http.getResponse<AnyResponse>();
+    const canCarry = !sendsItself(context) && this.delivery.canCarry(response, answer);
+    await this.replaceToken(commit, token, response, canCarry);
     return of(answer);
   }
 
@@ -65,22 +69,27 @@ export class TokenReissueInterceptor implements NestInterceptor {
     } catch (error) {
       // It may have changed something before it failed. If the mark is not confirmed either, its
       // deadline stands in for it.
-      await commit.close().catch((cause) => this.warn('The final mark was not confirmed', cause));
+      await commit.abandon().catch((cause) => this.warn('The final mark was not confirmed', cause));
       throw error;
     }
   }
 
-  private async replaceToken(commit: PendingCommit, token: RequestToken, response: AnyResponse) {
-    const canDeliver = this.delivery.canStillDeliver(response);
-    if (!canDeliver) {
+  private async replaceToken(
+    commit: PendingCommit,
+    token: RequestToken,
+    response: AnyResponse,
+    canCarry: boolean,
+  ): Promise<void> {
+    if (!canCarry) {
       this.logger.warn(
-        'A @ReissuesToken() handler has sent its headers itself; the next request delivers the token.',
+        'The answer of a @ReissuesToken() handler cannot carry a token; the next request delivers it.',
       );
+      // The old token is stale, which is enough. A successor that nobody gets would end it.
       if (!commit.hasChanges) return;
     }
     try {
       const issued = await commit.replace();
-      if (issued && canDeliver) this.delivery.stage(response, issued, token.origin);
+      if (issued && canCarry) this.delivery.stage(response, issued, token.origin);
     } catch (error) {
       // The old token is stale, so the next request repairs this; but it knows no explicit changes.
       if (commit.hasChanges) throw error;
@@ -92,4 +101,14 @@ export class TokenReissueInterceptor implements NestInterceptor {
     const why = cause instanceof JwtStateError ? cause.code : 'unexpected error';
     this.logger.warn(`${what} (${why}).`);
   }
+}
+
+/** Whether the handler takes `@Res()` or `@Next()` for itself: nobody knows when its headers leave. */
+function sendsItself(context: ExecutionContext): boolean {
+  const args: Record<string, { data?: { passthrough?: boolean } }> =
+    Reflect.getMetadata(ROUTE_ARGS_METADATA, context.getClass(), context.getHandler().name) ?? {};
+  const own = [RouteParamtypes.RESPONSE, RouteParamtypes.NEXT].map(String);
+  return Object.entries(args).some(
+    ([key, { data }]) => own.includes(key.split(':', 1)[0] as string) && !data?.passthrough,
+  );
 }

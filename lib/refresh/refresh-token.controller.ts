@@ -42,7 +42,7 @@ export class RefreshTokenController {
   ): Promise<TokenResponse | Omit<TokenResponse, 'access_token'>> {
     if (!this.mint.canSign) throw new NotFoundException();
     const token = this.tokenOf(request);
-    const issued = await this.reissuer.replace(token.current, { renew: true }, token.presented);
+    const issued = await this.reissuer.replace(token.tip, { renew: true }, token.presented);
     this.delivery.stage(response, issued, token.origin);
     const { access_token, ...rest } = issued.toJSON();
     // Scripts that cannot read the cookie must not find its content here.

@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import type { TokenMint } from '../token/token-mint.js';
 import type { VerifiedToken } from '../token/verified-token.js';
 import type { ReissueRequest } from './reissuer.js';
 
@@ -8,10 +9,11 @@ import type { ReissueRequest } from './reissuer.js';
  */
 export function carries(
   winner: VerifiedToken,
-  presented: VerifiedToken,
   { changes, renew }: ReissueRequest,
+  mint: TokenMint,
 ): boolean {
-  if (renew && winner.exp <= presented.exp) return false;
+  // Renewed when it was made: whether that was a second ago does not matter.
+  if (renew && winner.exp < mint.freshExpiry(winner.iat * 1000, winner.auth_time)) return false;
   return Object.entries(changes ?? {}).every(([name, value]) =>
     isDeepStrictEqual(winner[name], value),
   );

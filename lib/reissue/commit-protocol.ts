@@ -47,16 +47,26 @@ export class CommitProtocol {
         : { name: 'sub', value: current.sub };
     const owner = uuidv7();
     // Without a claims source there is no fresh truth that others could be sent to.
-    if (!this.claims.hasSource) return new PendingCommit(this, token, scope, owner, undefined);
+    if (!this.claims.hasSource) return new PendingCommit(this, token, scope, undefined);
     // The skew on top: the deadline is held against other hosts' clocks.
     const until = this.clock.now() + this.settings.handlerTimeout + CLOCK_SKEW_MS;
     const mark = await this.denyList.markStale(scope, { opens: { owner, until } });
-    return new PendingCommit(this, token, scope, owner, mark);
+    return new PendingCommit(this, token, scope, { owner, until, mark });
   }
 
-  /** @internal Step 3. */
-  async close(scope: Scope, owner: string, mark: string | undefined): Promise<void> {
-    if (mark !== undefined) await this.denyList.markStale(scope, { closes: owner }, mark);
+  /** @internal Step 3, after success. */
+  async close(scope: Scope, { owner, mark }: OpenMark): Promise<void> {
+    await this.denyList.markStale(scope, { closes: owner }, mark);
+  }
+
+  /**
+   * @internal Step 3, after a failure. An error does not prove that the handler has stopped: a
+   * timeout around it leaves it running, and it may commit yet. So its deadline stays, under a
+   * name that all failures of a scope share, or a client could fill the mark with them.
+   */
+  async abandon(scope: Scope, { owner, until, mark }: OpenMark): Promise<void> {
+    const opens = { owner: ABANDONED, until };
+    await this.denyList.markStale(scope, { closes: owner, opens }, mark);
   }
 
   /** @internal Step 4. */
@@ -64,10 +74,20 @@ export class CommitProtocol {
     const { changes } = handler;
     if (!this.claims.hasSource && changes === undefined) return undefined;
     const request = { changes, renew: this.settings.renew };
-    const issued = await this.reissuer.replace(token.current, request, token.presented);
+    const issued = await this.reissuer.replace(token.tip, request, token.presented);
     handler.settle(issued);
     return issued;
   }
+}
+
+/** The owner of every deadline whose handler failed. */
+const ABANDONED = 'abandoned';
+
+interface OpenMark {
+  readonly owner: string;
+  readonly until: number;
+  /** As it was written. */
+  readonly mark: string;
 }
 
 /** A handler between step 1 and step 4. */
@@ -78,8 +98,8 @@ export class PendingCommit {
     private readonly protocol: CommitProtocol,
     private readonly token: ResolvedToken,
     private readonly scope: Scope,
-    private readonly owner: string,
-    private readonly mark: string | undefined,
+    /** Absent without a claims source. */
+    private readonly open: OpenMark | undefined,
   ) {
     this.handler = new HandlerScope(token.current.sid);
   }
@@ -90,8 +110,15 @@ export class PendingCommit {
   }
 
   /** Step 3. @throws DenyListUnavailableError: the change may have happened; the deadline covers it */
-  close(): Promise<void> {
-    return this.protocol.close(this.scope, this.owner, this.mark);
+  async close(): Promise<void> {
+    this.handler.end();
+    if (this.open) await this.protocol.close(this.scope, this.open);
+  }
+
+  /** Step 3, when the handler failed, as far as anybody knows. @throws DenyListUnavailableError */
+  async abandon(): Promise<void> {
+    this.handler.end();
+    if (this.open) await this.protocol.abandon(this.scope, this.open);
   }
 
   /** Step 4. `undefined`: there is nothing to reissue. */

@@ -8,6 +8,7 @@ import type { Claims, VerifiedToken } from '../token/verified-token.js';
  */
 export class HandlerScope {
   private staged: Claims | undefined;
+  private ended = false;
   private readonly handedOut: IssuedToken[] = [];
 
   constructor(private readonly sid: string) {}
@@ -18,7 +19,7 @@ export class HandlerScope {
 
   /** Whether a reissue of this token belongs to the handler at work. */
   covers(token: VerifiedToken): boolean {
-    return token.sid === this.sid;
+    return !this.ended && token.sid === this.sid;
   }
 
   /** The returned token is empty until the handler has succeeded. */
@@ -27,6 +28,11 @@ export class HandlerScope {
     const promised = new IssuedToken();
     this.handedOut.push(promised);
     return promised;
+  }
+
+  /** What it left running behind it is on its own from here on. */
+  end(): void {
+    this.ended = true;
   }
 
   settle(issued: IssuedToken): void {

@@ -5,10 +5,11 @@ import {
   ClaimsUnavailableError,
   DenyListLostError,
   TokenRevokedError,
+  TokenStaleError,
   TokenSupersededError,
   TooManySuccessorsError,
 } from '../jwt-state.errors.js';
-import { type ClaimsReader, checkedClaims } from '../token/claims-reader.js';
+import type { ClaimsReader } from '../token/claims-reader.js';
 import type { IssuedToken } from '../token/issued-token.js';
 import { nextTokenId } from '../token/token-id.js';
 import type { TokenMint } from '../token/token-mint.js';
@@ -31,11 +32,13 @@ export interface ReissueRequest {
   readonly renew: boolean;
 }
 
-/** One attempt to replace a token. */
-export type Succession =
-  | { readonly outcome: 'issued'; readonly issued: IssuedToken }
-  | { readonly outcome: 'overtaken'; readonly winner: VerifiedToken }
-  | { readonly outcome: 'late'; readonly successorId: string };
+/** What one attempt to replace a token led to. */
+export interface Succession {
+  /** What the token leads to now. */
+  readonly successor: VerifiedToken;
+  /** The same, signed, if this attempt made it; somebody else's is judged like any token. */
+  readonly issued?: IssuedToken;
+}
 
 /**
  * Replaces tokens. The order is the whole point: marks, then claims, then signature, then the
@@ -50,22 +53,23 @@ export class Reissuer {
     private readonly clock: Clock,
   ) {}
 
-  /** What the token should say now; used by the guard where the reissue is left to others. */
-  async freshClaims(token: VerifiedToken): Promise<VerifiedToken> {
-    return withClaims(token, await this.readClaims(token));
+  /** What the token should say now, for those who leave replacing it to others. */
+  freshClaims(token: VerifiedToken): Promise<Claims> {
+    return this.readClaims(token);
   }
 
-  /** One attempt, from marks that were read already. The caller has judged the predecessor. */
+  /** One attempt, by a look at the store that the caller has acted on. */
   async succeed(
     predecessor: VerifiedToken,
-    snapshot: MarkSnapshot,
+    { snapshot, verdict }: Look,
     request: ReissueRequest,
   ): Promise<Succession> {
     const successor = await this.compose(predecessor, snapshot, request);
     // Signed before it is written: a token that cannot be signed must not replace one that works.
     const issued = this.mint.sign(successor);
-    const result = await this.denyList.supersede(predecessor, successor);
-    return result.outcome === 'done' ? { outcome: 'issued', issued } : result;
+    const isStale = verdict.state === 'stale';
+    const winner = await this.denyList.supersede(predecessor, successor, isStale);
+    return winner ? { successor: winner } : { successor, issued };
   }
 
   /**
@@ -79,23 +83,22 @@ export class Reissuer {
     request: ReissueRequest,
     presented: VerifiedToken = current,
   ): Promise<IssuedToken> {
-    let predecessor = current;
+    let token = current;
     for (let hop = 0; hop <= MAX_HOPS; hop++) {
-      const { verdict, snapshot } = await this.lookAlive(predecessor);
+      const look = await this.lookAlive(token);
+      const { verdict } = look;
       if (verdict.state === 'superseded') {
-        predecessor = follow(predecessor, verdict.successor, verdict.successorId);
+        if (!verdict.successor) throw new TokenSupersededError();
+        token = verdict.successor;
         continue;
       }
-      const isSuccessor = predecessor.jti !== presented.jti;
-      if (isSuccessor && verdict.state === 'active' && carries(predecessor, presented, request)) {
-        return this.mint.sign(predecessor);
+      const isSuccessor = token.jti !== presented.jti;
+      if (isSuccessor && verdict.state === 'active' && carries(token, request, this.mint)) {
+        return this.mint.sign(token);
       }
-      const result = await this.succeed(predecessor, snapshot, request);
-      if (result.outcome === 'issued') return result.issued;
-      predecessor =
-        result.outcome === 'overtaken'
-          ? result.winner
-          : follow(predecessor, undefined, result.successorId);
+      const { successor, issued } = await this.succeed(token, look, request);
+      if (issued) return issued;
+      token = successor;
     }
     throw new TooManySuccessorsError();
   }
@@ -104,6 +107,8 @@ export class Reissuer {
     const look = await this.denyList.look(token);
     if (look.verdict.state === 'revoked') throw new TokenRevokedError();
     if (look.verdict.state === 'lost') throw new DenyListLostError();
+    // Copying old claims would make a token that says it knows of the change.
+    if (look.verdict.state === 'stale' && !this.claims.hasSource) throw new TokenStaleError();
     return look;
   }
 
@@ -112,8 +117,7 @@ export class Reissuer {
     before: MarkSnapshot,
     request: ReissueRequest,
   ): Promise<VerifiedToken> {
-    const changes = request.changes && checkedClaims('changes given to reissue()', request.changes);
-    const { claims, snapshot } = await this.readAll(predecessor, before, changes);
+    const { claims, snapshot } = await this.readAll(predecessor, before, request.changes);
     const { sub, sid, auth_time } = predecessor;
     const scopes = this.denyList.scopesOf(withClaims(predecessor, claims));
     const exp = request.renew ? this.mint.freshExpiry(snapshot.readAt, auth_time) : predecessor.exp;
@@ -150,18 +154,4 @@ export class Reissuer {
     await this.denyList.revokeSession(predecessor.sid).catch(() => {});
     throw new TokenRevokedError('The subject of this token may hold no token any more.');
   }
-}
-
-/**
- * The next link of the chain. After the grace period only its id is left, and the predecessor's
- * claims stand in for its own: a late writer supersedes it without having seen it.
- */
-function follow(
-  token: VerifiedToken,
-  successor: VerifiedToken | undefined,
-  successorId: string | undefined,
-): VerifiedToken {
-  if (successor) return successor;
-  if (successorId === undefined) throw new TokenSupersededError();
-  return { ...token, jti: successorId };
 }

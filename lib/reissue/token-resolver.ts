@@ -1,5 +1,6 @@
 import { type DenyList, type Look, missingScopes } from '../deny-list/deny-list.js';
 import { isMadeStaleBy } from '../deny-list/marks.js';
+import type { Superseded } from '../deny-list/verdict.js';
 import {
   DenyListLostError,
   DenyListUnavailableError,
@@ -9,16 +10,19 @@ import {
   TooManySuccessorsError,
 } from '../jwt-state.errors.js';
 import type { ClaimsReader } from '../token/claims-reader.js';
+import { effectiveToken } from '../token/effective-token.js';
 import type { IssuedToken } from '../token/issued-token.js';
 import type { TokenMint } from '../token/token-mint.js';
-import type { VerifiedToken } from '../token/verified-token.js';
+import type { Claims, VerifiedToken } from '../token/verified-token.js';
 import { MAX_HOPS, type ReissueRequest, type Reissuer, type Succession } from './reissuer.js';
 
 /** What a presented token stands for now. */
 export interface ResolvedToken {
   /** As the client sent it. */
   readonly presented: VerifiedToken;
-  /** With the claims that are true now: the presented token, or the tip of its successors. */
+  /** The token that is judged and replaced: the presented one, or the tip of its successors. */
+  readonly tip: VerifiedToken;
+  /** What the request runs with: a copy of the tip, with the claims that are true now. */
   readonly current: VerifiedToken;
   /** What the client should hold from now on, if that is another one. */
   readonly issued: IssuedToken | undefined;
@@ -56,46 +60,44 @@ export class TokenResolver {
     let token = presented;
     for (let hop = 0; hop <= MAX_HOPS; hop++) {
       const look = await this.look(token);
-      if (look === undefined) return { presented, current: token, issued: undefined };
+      if (look === undefined) return unchecked(presented, token);
       const { verdict } = look;
       switch (verdict.state) {
         case 'revoked':
           throw new TokenRevokedError();
         case 'lost':
           throw new DenyListLostError();
-        case 'superseded':
-          if (token === presented && !this.denyList.isInGrace(verdict)) {
-            throw new TokenSupersededError();
-          }
-          if (!verdict.successor) throw new TokenSupersededError();
-          token = verdict.successor;
-          break;
         case 'active':
-          return { presented, current: token, issued: this.successorToDeliver(presented, token) };
+          return this.found(presented, token);
+        case 'superseded':
+          token = this.successorOf(verdict, token === presented);
+          break;
         case 'stale': {
           if (onStale === 'refuse' || !this.canReissue) throw new TokenStaleError();
-          if (onStale === 'ignore') return { presented, current: token, issued: undefined };
+          if (onStale === 'ignore') return this.found(presented, token);
           if (onStale === 'leave') {
-            const current = await this.reissuer.freshClaims(token);
-            return { presented, current, issued: this.successorToDeliver(presented, token) };
+            return this.found(presented, token, await this.reissuer.freshClaims(token));
           }
-          const succession = await this.reissueOnce(token, look);
-          if (succession.outcome === 'issued') {
-            const { issued } = succession;
-            if (this.knowsAll(issued.claims, look)) {
-              return { presented, current: issued.claims, issued };
-            }
-            token = issued.claims;
-          } else if (succession.outcome === 'overtaken') {
-            token = succession.winner;
-          } else {
-            // Somebody replaced it longer ago than the grace period, while we asked for the claims.
-            throw new TokenSupersededError();
+          const { successor, issued } = await this.reissueOnce(token, look);
+          if (issued && this.knowsAll(successor, look)) {
+            return { presented, tip: successor, current: effectiveToken(successor), issued };
           }
+          token = successor;
         }
       }
     }
     throw new TooManySuccessorsError();
+  }
+
+  private found(presented: VerifiedToken, tip: VerifiedToken, fresh?: Claims): ResolvedToken {
+    const issued = tip !== presented && this.mint.canSign ? this.mint.sign(tip) : undefined;
+    return { presented, tip, current: effectiveToken(tip, fresh), issued };
+  }
+
+  private successorOf({ at, successor }: Superseded, isPresented: boolean): VerifiedToken {
+    const graceIsOver = isPresented && !this.denyList.isInGrace(at);
+    if (graceIsOver || !successor) throw new TokenSupersededError();
+    return successor;
   }
 
   private get canReissue(): boolean {
@@ -113,17 +115,13 @@ export class TokenResolver {
     }
   }
 
-  private successorToDeliver(presented: VerifiedToken, token: VerifiedToken) {
-    return token !== presented && this.mint.canSign ? this.mint.sign(token) : undefined;
-  }
-
   /** Parallel requests with one stale token share one reissue. */
   private reissueOnce(token: VerifiedToken, look: Look): Promise<Succession> {
     const running = this.flights.get(token.jti);
     if (running !== undefined) return running;
     const request: ReissueRequest = { renew: this.settings.renew };
     const flight = this.reissuer
-      .succeed(token, look.snapshot, request)
+      .succeed(token, look, request)
       .finally(() => this.flights.delete(token.jti));
     this.flights.set(token.jti, flight);
     return flight;
@@ -140,4 +138,9 @@ export class TokenResolver {
       !snapshot.marks.some((mark) => isMadeStaleBy(token, mark))
     );
   }
+}
+
+/** The store does not answer, and the application would rather go on. */
+function unchecked(presented: VerifiedToken, tip: VerifiedToken): ResolvedToken {
+  return { presented, tip, current: effectiveToken(tip), issued: undefined };
 }

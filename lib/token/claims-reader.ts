@@ -26,7 +26,10 @@ export class ClaimsReader {
    */
   async read(subject: string, previous: VerifiedToken | undefined): Promise<Claims | null> {
     const answer = await this.ask(subject, previous);
-    return answer === null || answer === undefined ? null : checkedClaims('claims source', answer);
+    if (answer === null) return null;
+    if (answer !== undefined) return checkedClaims('claims source', answer);
+    // A forgotten `return` must not end every session it meets.
+    throw new ClaimsInvalidError('The claims source gave undefined; for "no token" it gives null.');
   }
 
   private async ask(subject: string, previous: VerifiedToken | undefined) {

@@ -31,10 +31,15 @@ export interface TokenResponse {
  * @publicApi
  */
 export class IssuedToken<C extends Claims = Claims> {
+  /** The same as {@link accessToken}, under its name in the answer. */
+  declare readonly access_token: string;
+  declare readonly token_type: 'Bearer';
+  declare readonly expires_in: number;
   #content: Content | undefined;
 
+  /** @internal */
   constructor(content?: Content) {
-    this.#content = content;
+    if (content) this.#fill(content);
   }
 
   /** The token in its compact form. @throws TokenNotReadyError inside a `@ReissuesToken()` handler */
@@ -52,6 +57,7 @@ export class IssuedToken<C extends Claims = Claims> {
     return this.#read().expiresIn;
   }
 
+  /** @throws TokenNotReadyError inside a `@ReissuesToken()` handler */
   toJSON(): TokenResponse {
     const { accessToken, expiresIn } = this.#read();
     return { access_token: accessToken, token_type: 'Bearer', expires_in: expiresIn };
@@ -59,13 +65,19 @@ export class IssuedToken<C extends Claims = Claims> {
 
   /** @internal The commit protocol fills in what a handler was handed before it was signed. */
   settle(issued: IssuedToken): void {
-    this.#content = issued.#read();
+    this.#fill(issued.#read());
   }
 
   [Symbol.for('nodejs.util.inspect.custom')](): string {
     if (!this.#content) return 'IssuedToken { not signed yet }';
     const { sub, sid, jti } = this.#content.claims;
     return `IssuedToken { sub: '${sub}', sid: '${sid}', jti: '${jti}' }`;
+  }
+
+  /** Fields of its own as well: serialisers that do not know `toJSON` (class-transformer) see these. */
+  #fill(content: Content): void {
+    this.#content = content;
+    Object.assign(this, this.toJSON());
   }
 
   #read(): Content {

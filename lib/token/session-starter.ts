@@ -7,7 +7,7 @@ import {
   ClaimsUnavailableError,
   TokenRevokedError,
 } from '../jwt-state.errors.js';
-import { type ClaimsReader, checkedClaims } from './claims-reader.js';
+import type { ClaimsReader } from './claims-reader.js';
 import type { IssuedToken } from './issued-token.js';
 import { nextTokenId } from './token-id.js';
 import { type TokenMint, toSeconds } from './token-mint.js';
@@ -72,13 +72,12 @@ export class SessionStarter {
   private async readClaims(context: IssueContext, given: Claims | undefined) {
     const { subject } = context;
     let { snapshot } = context;
-    const extra = given === undefined ? {} : checkedClaims('claims given to issue()', given);
     for (let attempt = 0; attempt < 2; attempt++) {
       const read = this.claims.hasSource ? await this.claims.read(subject, undefined) : {};
       if (read === null) {
         throw new TokenRevokedError('The claims source gives this subject no token.');
       }
-      const claims = { ...read, ...extra };
+      const claims = { ...read, ...given };
       const missing = missingScopes(this.denyList.scopesAtLogin(subject, claims), snapshot.scopes);
       if (missing.length === 0) return { claims, snapshot };
       snapshot = await this.denyList.extend(snapshot, missing);

@@ -29,14 +29,19 @@ export class TokenMint {
     return this.signer.canSign;
   }
 
-  /** The `exp` of a token made now, in seconds; never beyond the greatest age of its session. */
+  /**
+   * The `exp` of a token made now, in seconds; never beyond the greatest age of its session.
+   *
+   * @throws SessionExpiredError when that has passed
+   */
   freshExpiry(readAt: number, authTime: number): number {
     const { lifetime, sessionMaxAge } = this.settings;
-    return Math.min(toSeconds(readAt) + lifetime / 1000, authTime + sessionMaxAge / 1000);
+    const end = authTime + sessionMaxAge / 1000;
+    if (end * 1000 <= readAt) throw new SessionExpiredError();
+    return Math.min(toSeconds(readAt) + lifetime / 1000, end);
   }
 
   compose(identity: Identity, claims: Claims, readAt: number, exp: number): VerifiedToken {
-    if (exp * 1000 <= this.clock.now()) throw new SessionExpiredError();
     const { issuer, audience } = this.settings;
     return {
       ...claims,

@@ -32,7 +32,9 @@ const FOREIGN_KEYS = ['jku', 'jwk', 'x5u', 'x5c'] as const;
  * (a payload that is not an object) or ignore (`crit`, `typ`) keeps its part to the signature.
  */
 export function checkForm(token: string, type: string, rules: TokenRules): void {
-  if (!COMPACT.test(token)) throw new TokenInvalidError('it is not a signed JWT');
+  if (typeof token !== 'string' || !COMPACT.test(token)) {
+    throw new TokenInvalidError('it is not a signed JWT');
+  }
   const [header, payload] = token.split('.', 2).map(decodePart);
   if (!header || !payload) throw new TokenInvalidError('it is not a signed JWT');
   if (header.alg !== rules.algorithm) throw new TokenInvalidError('its algorithm is not accepted');

@@ -6,7 +6,8 @@ import { NoClaimsSourceError, NoSigningKeyError } from '../jwt-state.errors.js';
 import { currentHandlerScope } from '../reissue/handler-scope.js';
 import type { Reissuer } from '../reissue/reissuer.js';
 import type { TokenResolver } from '../reissue/token-resolver.js';
-import type { ClaimsReader } from './claims-reader.js';
+import { type ClaimsReader, checkedClaims } from './claims-reader.js';
+import { signedToken } from './effective-token.js';
 import type { IssuedToken } from './issued-token.js';
 import { type RevokeTarget, readScope, readTarget, type StaleTarget } from './revoke-target.js';
 import { IssueContext, type SessionStarter } from './session-starter.js';
@@ -67,8 +68,9 @@ export class TokenService<C extends Claims = Claims> {
   async issue(to: string | number | IssueContext, claims?: Partial<C>): Promise<IssuedToken<C>> {
     this.#requireSigningKey();
     const { starter } = this.#parts;
-    const context = to instanceof IssueContext ? to : await starter.begin(to, claims);
-    return (await starter.start(context, claims)) as IssuedToken<C>;
+    const checked = claims && checkedClaims('claims given to issue()', claims);
+    const context = to instanceof IssueContext ? to : await starter.begin(to, checked);
+    return (await starter.start(context, checked)) as IssuedToken<C>;
   }
 
   /**
@@ -106,10 +108,12 @@ export class TokenService<C extends Claims = Claims> {
    */
   async reissue(current: VerifiedToken, changes?: Partial<C>): Promise<IssuedToken<C>> {
     this.#requireSigningKey();
+    const checked = changes && checkedClaims('changes given to reissue()', changes);
     const scope = currentHandlerScope();
-    if (scope?.covers(current)) return scope.stage(changes) as IssuedToken<C>;
+    if (scope?.covers(current)) return scope.stage(checked) as IssuedToken<C>;
     const { reissuer, renew } = this.#parts;
-    return (await reissuer.replace(current, { changes, renew })) as IssuedToken<C>;
+    const request = { changes: checked, renew };
+    return (await reissuer.replace(signedToken(current), request)) as IssuedToken<C>;
   }
 
   /**
@@ -122,8 +126,8 @@ export class TokenService<C extends Claims = Claims> {
   async refresh(token: string): Promise<IssuedToken<C>> {
     this.#requireSigningKey();
     const { verifier, resolver, reissuer } = this.#parts;
-    const { current, presented } = await resolver.resolve(verifier.verify(token), 'ignore');
-    const issued = await reissuer.replace(current, { renew: true }, presented);
+    const { tip, presented } = await resolver.resolve(verifier.verify(token), 'ignore');
+    const issued = await reissuer.replace(tip, { renew: true }, presented);
     return issued as IssuedToken<C>;
   }
 
@@ -166,12 +170,14 @@ export class TokenService<C extends Claims = Claims> {
       staged.takeBack((token) => token.sid === scope.value);
     } else if (except) {
       // A session that is dead already is not excepted: nobody revives himself.
-      const excepted = (await denyList.isSessionAlive(except)) ? except.sid : undefined;
-      await denyList.revokeOthers(scope.value, excepted);
-      staged.takeBack((token) => token.sub === scope.value && token.sid !== excepted);
+      const excepted = (await denyList.isSessionAlive(signedToken(except)))
+        ? except.sid
+        : undefined;
+      const mark = await denyList.revokeOthers(scope.value, excepted);
+      staged.takeBack((token) => denyList.isEndedBy(token, mark));
     } else {
-      await denyList.revokeScope(scope);
-      staged.takeBack((token) => denyList.isInScope(token, scope));
+      const mark = await denyList.revokeScope(scope);
+      staged.takeBack((token) => denyList.isEndedBy(token, mark));
     }
   }
 

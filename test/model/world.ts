@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { Logger } from '@nestjs/common';
 import { type Assembly, assemble } from '../../lib/jwt-state.assembly.js';
 import { resolveOptions } from '../../lib/jwt-state.config.js';
 import { JwtStateError } from '../../lib/jwt-state.errors.js';
@@ -7,6 +8,9 @@ import { runInHandlerScope } from '../../lib/reissue/handler-scope.js';
 import { createSigningKeys } from '../../lib/token/signing-keys.js';
 import type { VerifiedToken } from '../../lib/token/verified-token.js';
 import { ScheduledStore, Scheduler } from './scheduled-store.js';
+
+// Injected failures are expected here, thousands of them.
+Logger.overrideLogger(false);
 
 const keys = await createSigningKeys({ algorithm: 'HS256', secret: 's'.repeat(32) });
 const SUBJECT = 'alice';
