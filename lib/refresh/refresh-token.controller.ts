@@ -59,6 +59,8 @@ export class RefreshTokenController {
 /** The controller at another path; a path belongs to a class in Nest. */
 export function refreshControllerAt(path: string): Type<RefreshTokenController> {
   @Controller(path)
-  class ConfiguredRefreshTokenController extends RefreshTokenController {}
-  return ConfiguredRefreshTokenController;
+  class Configured extends RefreshTokenController {}
+  // The name under which Nest logs the route.
+  Object.defineProperty(Configured, 'name', { value: RefreshTokenController.name });
+  return Configured;
 }

@@ -1,0 +1,55 @@
+import { expect } from '@jest/globals';
+import type { JwtStateErrorCode } from 'nestjs-jwt-state';
+import { claimsOf, type Reply } from './test-app.js';
+
+const REASONS: Record<number, string> = {
+  400: 'Bad Request',
+  401: 'Unauthorized',
+  500: 'Internal Server Error',
+  503: 'Service Unavailable',
+};
+
+/** The answer to a request that was not let through, with the headers that belong to it. */
+export function expectRefusal(reply: Reply, code: JwtStateErrorCode): void {
+  const status = code === 'INVALID_REQUEST' ? 400 : isTemporary(code) ? 503 : 401;
+  expect({ status: reply.status, ...reply.body }).toEqual({
+    status,
+    statusCode: status,
+    code,
+    message: expect.any(String),
+    error: REASONS[status],
+  });
+  expect(reply.headers.get('www-authenticate')).toEqual(challengeOf(code));
+  expect(reply.headers.get('retry-after')).toEqual(
+    isTemporary(code) ? expect.stringMatching(/^[1-9]\d*$/) : null,
+  );
+  expect(reply.token).toBeUndefined();
+}
+
+function isTemporary(code: JwtStateErrorCode): boolean {
+  return ['DENY_LIST_UNAVAILABLE', 'CLAIMS_UNAVAILABLE', 'TOO_MANY_SUCCESSORS'].includes(code);
+}
+
+/** RFC 6750 §3: no error code where nothing was tried, no challenge where nothing is wrong. */
+function challengeOf(code: JwtStateErrorCode): unknown {
+  if (isTemporary(code)) return null;
+  if (code === 'TOKEN_MISSING') return 'Bearer';
+  const error = code === 'INVALID_REQUEST' ? 'invalid_request' : 'invalid_token';
+  return expect.stringMatching(
+    new RegExp(`^Bearer error="${error}"(, error_description="[^"]+")?$`),
+  );
+}
+
+/** Ran, with these claims; the response brings a token that says the same, which is returned. */
+export function expectNewToken(reply: Reply, claims: Record<string, unknown>): string {
+  expect(reply.status).toBeLessThan(300);
+  expect(claimsOf(reply.token)).toMatchObject(claims);
+  expect(reply.headers.get('cache-control')).toBe('no-store');
+  return reply.token as string;
+}
+
+/** Ran, with these claims; the client keeps the token it has. */
+export function expectNoNewToken(reply: Reply, claims: Record<string, unknown> = {}): void {
+  expect({ status: reply.status, body: reply.body }).toMatchObject({ status: 200, body: claims });
+  expect(reply.token).toBeUndefined();
+}

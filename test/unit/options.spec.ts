@@ -1,0 +1,393 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from '@jest/globals';
+import { toMilliseconds } from '../../lib/duration.js';
+import { checkStaticOptions, resolveOptions } from '../../lib/jwt-state.config.js';
+import { JwtStateConfigError } from '../../lib/jwt-state.errors.js';
+import { CookieOptions, JwtStateOptions } from '../../lib/jwt-state.options.js';
+import { KEYS } from '../support/setup.js';
+
+type Given = Record<string, unknown>;
+
+const resolve = (options: Given = {}) => resolveOptions({ keys: KEYS, ...options } as never);
+
+function bootError(attempt: () => unknown): string {
+  let result: unknown;
+  try {
+    result = attempt();
+  } catch (error) {
+    expect(error).toBeInstanceOf(JwtStateConfigError);
+    return (error as Error).message;
+  }
+  throw new Error(`it was accepted: ${JSON.stringify(result)}`);
+}
+
+/** `{ a: { b: value } }` for `a.b`. */
+const at = (path: string, value: unknown): Given =>
+  path.split('.').reduceRight<unknown>((inner, name) => ({ [name]: inner }), value) as Given;
+
+const claims = () => ({});
+
+describe('the defaults', () => {
+  it('are these', () => {
+    expect(resolve()).toEqual({
+      keys: KEYS,
+      issuer: undefined,
+      audience: undefined,
+      clockTolerance: 5_000,
+      accessTokenLifetime: 900_000,
+      claims: undefined,
+      claimsTimeout: 5_000,
+      denyList: {
+        cache: undefined,
+        prefix: 'jwt-state:',
+        lookupTimeout: 150,
+        onUnavailable: 'reject',
+        onLoss: 'reject',
+        longestLifetime: 900_000,
+        claims: [],
+      },
+      gracePeriod: 30_000,
+      handlerTimeout: 60_000,
+      expiry: 'keep',
+      delivery: {
+        header: 'Authorization',
+        cookie: {
+          name: '__Host-token',
+          path: '/',
+          domain: undefined,
+          secure: true,
+          sameSite: 'lax',
+        },
+        body: undefined,
+        usesCookie: false,
+      },
+      sessionMaxAge: 30 * 86_400_000,
+    });
+    expect(checkStaticOptions({})).toEqual({ guard: undefined, refreshPath: 'auth/refresh-token' });
+  });
+
+  it('stand for undefined, as for nothing', () => {
+    const nothing = {
+      issuer: undefined,
+      clockTolerance: undefined,
+      accessToken: undefined,
+      denyList: { prefix: undefined, onLoss: undefined },
+      reissue: { gracePeriod: undefined },
+      delivery: { header: undefined, cookie: undefined, body: undefined },
+      session: {},
+    };
+    expect(resolve(nothing)).toEqual(resolve());
+    expect(checkStaticOptions({ guard: undefined, refresh: undefined })).toEqual(
+      checkStaticOptions({}),
+    );
+  });
+
+  it('are new for every module: no two share an object', () => {
+    const first = new JwtStateOptions();
+    expect(first.denyList).not.toBe(new JwtStateOptions().denyList);
+  });
+});
+
+describe('an option that does not exist stops the boot', () => {
+  const LEVELS = [
+    '',
+    'accessToken',
+    'denyList',
+    'reissue',
+    'delivery',
+    'delivery.cookie',
+    'session',
+  ];
+  const WRONG = ['typo', '', '__proto__x', 'constructor', 'toString', 'expiresin', 'Claims', '0'];
+
+  it.each(LEVELS)('in %j', (level) => {
+    for (const name of WRONG) {
+      const path = level === '' ? { [name]: 1 } : at(level, { [name]: 1 });
+      expect(bootError(() => resolve(path))).toContain(JSON.stringify(name));
+    }
+  });
+
+  it('in refresh', () => {
+    for (const name of WRONG) {
+      bootError(() => checkStaticOptions({ refresh: { [name]: 1 } } as never));
+    }
+  });
+
+  it('also where it is undefined: it was meant to be something', () => {
+    bootError(() => resolve({ isuer: undefined }));
+  });
+
+  it('names those that do', () => {
+    expect(bootError(() => resolve({ denyList: { maxTtl: 5 } }))).toContain('lookupTimeout');
+  });
+
+  it.each(LEVELS.slice(1))('%s must be an object', (level) => {
+    for (const value of [null, 5, 'x', () => 1]) {
+      if (level === 'delivery.cookie' && typeof value !== 'number') continue;
+      bootError(() => resolve(at(level, value)));
+    }
+  });
+
+  it('guard and refresh do not come from a factory', () => {
+    expect(bootError(() => resolve({ guard: 'global' }))).toContain('forRootAsync');
+    expect(bootError(() => resolve({ refresh: { path: false } }))).toContain('forRootAsync');
+  });
+
+  it.each([[undefined], [null], [5], ['x']])('nothing at all is no set of options: %j', (input) => {
+    bootError(() => resolveOptions(input as never));
+  });
+});
+
+describe('a duration', () => {
+  const PLACES = [
+    'clockTolerance',
+    'accessToken.expiresIn',
+    'denyList.lookupTimeout',
+    'denyList.longestLifetime',
+    'reissue.gracePeriod',
+    'reissue.claimsTimeout',
+    'reissue.handlerTimeout',
+    'session.maxAge',
+  ];
+
+  it.each([
+    [900, 900_000],
+    [1, 1_000],
+    [0.15, 150],
+    ['150ms', 150],
+    ['30s', 30_000],
+    ['15m', 900_000],
+    ['12h', 43_200_000],
+    ['30d', 2_592_000_000],
+    ['1w', 604_800_000],
+    ['1.5h', 5_400_000],
+  ])('%j is %p ms', (given, expected) => {
+    expect(toMilliseconds('x', given as never)).toBe(expected);
+  });
+
+  const NONE = [
+    '900',
+    '',
+    ' ',
+    's',
+    '15',
+    '15 parsecs',
+    '-15m',
+    '- 15m',
+    '+15m',
+    '1e3s',
+    '15m30s',
+    '15m ',
+    ' 15m',
+    '0x10s',
+    -1,
+    -0.001,
+    Number.NaN,
+    Number.POSITIVE_INFINITY,
+    Number.NEGATIVE_INFINITY,
+    Number.MAX_VALUE,
+    null,
+    true,
+    {},
+    [],
+    [5],
+    ['15m'],
+    new Date(),
+  ];
+  it.each(PLACES)('%s takes nothing else', (place) => {
+    for (const value of NONE) {
+      expect(bootError(() => resolve(at(place, value)))).toContain(place);
+    }
+  });
+
+  it('may be nothing only where that means something', () => {
+    expect(resolve({ clockTolerance: 0 }).clockTolerance).toBe(0);
+    expect(resolve({ reissue: { gracePeriod: '0s' } }).gracePeriod).toBe(0);
+    for (const place of PLACES) {
+      if (['clockTolerance', 'reissue.gracePeriod'].includes(place)) continue;
+      bootError(() => resolve(at(place, 0)));
+    }
+  });
+
+  it.each(['accessToken.expiresIn', 'denyList.longestLifetime', 'session.maxAge'])(
+    '%s is in whole seconds, at least one',
+    (place) => {
+      for (const value of [0.5, 1.5, '1500ms', '999ms', '1ms'])
+        bootError(() => resolve(at(place, value)));
+    },
+  );
+});
+
+describe('a choice', () => {
+  it.each([
+    ['reissue.expiry', ['keep', 'renew']],
+    ['denyList.onUnavailable', ['reject', 'accept']],
+    ['denyList.onLoss', ['reject', 'reissue', 'accept']],
+    ['delivery.cookie.sameSite', ['strict', 'lax', 'none']],
+  ])('%s is one of %j', (place, choices) => {
+    for (const choice of choices) resolve({ claims, ...at(place, choice) });
+    for (const other of ['', 'Reject', 'ignore', null, true, 0, [choices[0]]]) {
+      expect(bootError(() => resolve({ claims, ...at(place, other) }))).toContain(place);
+    }
+  });
+
+  it('guard is global or absent', () => {
+    expect(checkStaticOptions({ guard: 'global' }).guard).toBe('global');
+    for (const guard of ['', 'local', true, false, null]) {
+      bootError(() => checkStaticOptions({ guard } as never));
+    }
+  });
+
+  it('onLoss: reissue needs a claims source', () => {
+    expect(bootError(() => resolve({ denyList: { onLoss: 'reissue' } }))).toContain('claims');
+    expect(resolve({ claims, denyList: { onLoss: 'reissue' } }).denyList.onLoss).toBe('reissue');
+  });
+});
+
+describe('a value that does not fit stops the boot', () => {
+  it.each([
+    ['keys', undefined],
+    ['keys', null],
+    ['claims', {}],
+    ['claims', 'select *'],
+    ['claims', null],
+    ['issuer', ''],
+    ['issuer', 5],
+    ['issuer', null],
+    ['audience', ''],
+    ['audience', []],
+    ['audience', ['a', '']],
+    ['audience', [5]],
+    ['audience', null],
+    ['denyList.prefix', ''],
+    ['denyList.prefix', 'a b'],
+    ['denyList.prefix', 'é:'],
+    ['denyList.prefix', 'a\n'],
+    ['denyList.prefix', null],
+    ['denyList.prefix', 5],
+    ['denyList.claims', 'tenant'],
+    ['denyList.claims', ['']],
+    ['denyList.claims', [5]],
+    ['denyList.claims', ['sub']],
+    ['denyList.claims', ['sid']],
+    ['denyList.claims', ['seen']],
+    ['denyList.claims', ['jti']],
+    ['denyList.claims', ['except']],
+    ['denyList.claims', null],
+    ['delivery.header', ''],
+    ['delivery.header', 'X Token'],
+    ['delivery.header', 'X-Token\r\nSet-Cookie'],
+    ['delivery.header', true],
+    ['delivery.header', 5],
+    ['delivery.body', ''],
+    ['delivery.body', true],
+    ['delivery.body', 5],
+    ['delivery.cookie', 'token'],
+    ['delivery.cookie.name', ''],
+    ['delivery.cookie.name', 'a;b'],
+    ['delivery.cookie.name', 'a=b'],
+    ['delivery.cookie.path', 5],
+    ['delivery.cookie.path', '/; Domain=evil.example'],
+    ['delivery.cookie.domain', 'a;b'],
+    ['delivery.cookie.domain', 5],
+    ['delivery.cookie.secure', 'false'],
+  ])('%s: %j', (place, value) => {
+    bootError(() => resolve(at(place, value)));
+  });
+
+  it.each([[''], ['  '], [true], [5], [null]])('refresh.path: %j', (path) => {
+    bootError(() => checkStaticOptions({ refresh: { path } } as never));
+  });
+
+  it('a longest lifetime below that of the tokens made here', () => {
+    const lifetimes = (longest: string, own: string) =>
+      resolve({ accessToken: { expiresIn: own }, denyList: { longestLifetime: longest } });
+    bootError(() => lifetimes('899s', '15m'));
+    expect(lifetimes('15m', '15m').denyList.longestLifetime).toBe(900_000);
+  });
+
+  it('no way to deliver a token', () => {
+    bootError(() => resolve({ delivery: { header: false } }));
+    expect(resolve({ delivery: { header: false, body: 'token' } }).delivery.header).toBeUndefined();
+    expect(resolve({ delivery: { header: false, cookie: true } }).delivery.usesCookie).toBe(true);
+  });
+
+  it('a cookie that browsers would not take', () => {
+    const cookie = (attributes: Given) =>
+      resolve({ delivery: { cookie: attributes } }).delivery.cookie;
+    bootError(() => cookie({ name: '__Host-token', path: '/api' }));
+    bootError(() => cookie({ name: '__Host-token', secure: false }));
+    bootError(() => cookie({ name: '__Host-token', domain: 'example.org' }));
+    bootError(() => cookie({ name: '__Secure-token', secure: false }));
+    bootError(() => cookie({ sameSite: 'none', secure: false }));
+    expect(cookie({ path: '/api' }).name).toBe('token');
+    expect(cookie({ domain: 'example.org' }).name).toBe('token');
+    expect(cookie({ secure: false }).name).toBe('token');
+    expect(cookie({}).name).toBe('__Host-token');
+  });
+});
+
+describe('what is given', () => {
+  it('a header of its own, or none beside a cookie', () => {
+    const header = (delivery: Given) => resolve({ delivery }).delivery.header;
+    expect(header({ header: 'X-Token' })).toBe('X-Token');
+    expect(header({ cookie: true })).toBeUndefined();
+    expect(header({ cookie: true, header: 'X-Token' })).toBe('X-Token');
+    expect(header({ cookie: false })).toBe('Authorization');
+  });
+
+  it('one audience is a list of one', () => {
+    expect(resolve({ audience: 'a' }).audience).toEqual(['a']);
+    expect(resolve({ audience: ['a', 'b'] }).audience).toEqual(['a', 'b']);
+  });
+
+  it('a claim listed twice counts once', () => {
+    expect(resolve({ denyList: { claims: ['tenant', 'tenant'] } }).denyList.claims).toEqual([
+      'tenant',
+    ]);
+  });
+
+  it('is not changed by being read', () => {
+    const options = Object.freeze({
+      keys: KEYS,
+      denyList: Object.freeze({ claims: Object.freeze(['tenant']) }),
+      delivery: Object.freeze({ cookie: Object.freeze({ path: '/api' }) }),
+    });
+    resolveOptions(options);
+    resolveOptions(options);
+  });
+});
+
+describe('the options table of the README', () => {
+  /** `option` → default, as the classes have them. */
+  function documented(): Map<string, string> {
+    const rows = new Map<string, string>();
+    const collect = (prefix: string, options: object) => {
+      for (const [name, value] of Object.entries(options)) {
+        const path = `${prefix}${name}`;
+        const isSection = typeof value === 'object' && value !== null && !Array.isArray(value);
+        if (isSection) collect(`${path}.`, value);
+        else rows.set(path, path === 'keys' ? 'required' : inCode(value));
+      }
+    };
+    collect('', new JwtStateOptions());
+    collect('delivery.cookie.', new CookieOptions());
+    return rows;
+  }
+
+  /** As one would type it. */
+  function inCode(value: unknown): string {
+    return typeof value === 'string' ? `'${value}'` : (JSON.stringify(value) ?? 'undefined');
+  }
+
+  it('names every option, with its default, and no other', () => {
+    const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+    const rows = [...readme.matchAll(/^\| *`([\w.]+)` *\| *`?(.*?)`? *\|/gm)].map(
+      ([, name, value]) => [name, value] as const,
+    );
+    expect(rows.length).toBe(new Map(rows).size);
+    const sorted = (entries: Iterable<readonly [unknown, unknown]>) =>
+      [...entries].sort(([a], [b]) => String(a).localeCompare(String(b)));
+    expect(sorted(rows)).toEqual(sorted(documented()));
+  });
+});
