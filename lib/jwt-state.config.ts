@@ -134,7 +134,10 @@ function resolveDelivery(input: DeliveryOptions | undefined): JwtStateConfig['de
   const delivery = complete('delivery', DeliveryOptions, input);
   const usesCookie = delivery.cookie !== false && delivery.cookie !== undefined;
   const header = delivery.header ?? (usesCookie ? false : 'Authorization');
-  if (header !== false && !/^[\w!#$%&'*+.^`|~-]+$/.test(header)) {
+  if (typeof delivery.cookie !== 'boolean' && typeof delivery.cookie !== 'object') {
+    throw new JwtStateConfigError('delivery.cookie must be true, false, or its attributes.');
+  }
+  if (header !== false && !isToken(header)) {
     throw new JwtStateConfigError(`delivery.header: ${JSON.stringify(header)} is no header name.`);
   }
   if (delivery.body !== false && (typeof delivery.body !== 'string' || delivery.body === '')) {
@@ -158,8 +161,14 @@ function resolveCookie(input: CookieOptions | undefined): JwtStateConfig['delive
   checkChoice('delivery.cookie.sameSite', cookie.sameSite, ['strict', 'lax', 'none']);
   const allowsHostPrefix = cookie.secure && cookie.path === '/' && cookie.domain === undefined;
   const name = cookie.name ?? (allowsHostPrefix ? '__Host-token' : 'token');
-  if (!/^[\w!#$%&'*+.^`|~-]+$/.test(name)) {
+  if (!isToken(name)) {
     throw new JwtStateConfigError(`delivery.cookie.name: ${JSON.stringify(name)} is no name.`);
+  }
+  checkChoice('delivery.cookie.secure', cookie.secure, [true, false]);
+  checkAttribute('delivery.cookie.path', cookie.path, /^\/[\x20-\x3a\x3c-\x7e]*$/);
+  checkAttribute('delivery.cookie.domain', cookie.domain ?? 'none', /^\.?[\w-]+(\.[\w-]+)*$/);
+  if (name.startsWith('__Secure-') && !cookie.secure) {
+    throw new JwtStateConfigError('delivery.cookie: the prefix __Secure- needs secure: true.');
   }
   if (name.startsWith('__Host-') && !allowsHostPrefix) {
     throw new JwtStateConfigError(
@@ -172,6 +181,16 @@ function resolveCookie(input: CookieOptions | undefined): JwtStateConfig['delive
     );
   }
   return { ...cookie, name, domain: cookie.domain };
+}
+
+/** RFC 9110 §5.6.2: what names of headers and cookies are made of. */
+function isToken(value: unknown): value is string {
+  return typeof value === 'string' && /^[\w!#$%&'*+.^`|~-]+$/.test(value);
+}
+
+function checkAttribute(name: string, value: unknown, form: RegExp): void {
+  if (typeof value === 'string' && form.test(value)) return;
+  throw new JwtStateConfigError(`${name}: ${JSON.stringify(value)} is not what it may be.`);
 }
 
 type Complete<T> = { [K in keyof T]-?: T[K] };

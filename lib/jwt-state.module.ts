@@ -83,7 +83,7 @@ export class JwtStateModule extends ConfigurableModuleClass {
    * @throws JwtStateConfigError at boot, with what to do about it
    */
   static override forRoot(options: typeof OPTIONS_TYPE): DynamicModule {
-    return complete(super.forRoot(options), options);
+    return complete(super.forRoot(options ?? {}), options ?? {});
   }
 
   /**

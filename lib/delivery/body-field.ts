@@ -1,11 +1,11 @@
-import type { AnyResponse } from './raw-http.js';
+import { type AnyResponse, rawResponse } from './raw-http.js';
 import type { StagedDelivery } from './staged-deliveries.js';
 
 type Send = (body?: unknown, ...rest: unknown[]) => unknown;
 
 /**
  * Adds the token to a JSON object on its way out, as a field. Lists, streams, texts and empty
- * answers stay as they are: they have no place for it.
+ * answers stay as they are: they have no place for it. Errors do, but end up in logs.
  */
 export function addToBody(response: AnyResponse, field: string, delivery: StagedDelivery): void {
   // Nest answers objects through `json` on Express and `send` on Fastify.
@@ -15,7 +15,8 @@ export function addToBody(response: AnyResponse, field: string, delivery: Staged
   if (!original) return;
   target[method] = (body, ...rest) => {
     const { issued } = delivery;
-    const carries = issued !== undefined && isPlainObject(body);
+    const isError = rawResponse(response).statusCode >= 400;
+    const carries = issued !== undefined && !isError && isPlainObject(body);
     const answer = carries ? { ...body, [field]: issued.accessToken } : body;
     return original.call(response, answer, ...rest);
   };

@@ -72,7 +72,9 @@ export class BoundedStore implements DenyListStore {
   private passBreaker(): void {
     if (this.failures < FAILURES_TO_OPEN) return;
     const now = this.clock.now();
-    if (now < this.retryAt) throw new DenyListUnavailableError();
+    const wait = this.retryAt - now;
+    // Longer than ever set: the clock was put back, and must not keep the store shut.
+    if (wait > 0 && wait <= OPEN_FOR_MS) throw new DenyListUnavailableError();
     this.retryAt = now + OPEN_FOR_MS;
   }
 

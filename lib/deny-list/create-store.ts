@@ -79,6 +79,9 @@ function onlyStoreOf(cache: Cache): Keyv {
         'answers "not found" for what it has not seen yet, and a revoked token would pass.',
     );
   }
+  if (typeof keyv.get !== 'function' || typeof keyv.store?.get !== 'function') {
+    throw new JwtStateConfigError('denyList.cache: its store is not a Keyv.');
+  }
   return keyv;
 }
 
@@ -95,9 +98,6 @@ function refuseLossy(keyv: Keyv, adapter: Record<string, unknown>): void {
     if (inner.some((part) => isSet(part[option]))) {
       throw new JwtStateConfigError(`denyList.cache: its store has \`${option}\` set; ${why}.`);
     }
-  }
-  if (typeof keyv.get !== 'function' || typeof keyv.set !== 'function') {
-    throw new JwtStateConfigError('denyList.cache: its store is not a Keyv.');
   }
 }
 

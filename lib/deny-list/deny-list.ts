@@ -41,10 +41,15 @@ export interface DenyListSettings {
   readonly reissueTimeout: number;
 }
 
-/** A second on top of every lifetime, for `exp` in whole seconds and the way to the store. */
-const MARGIN_MS = 1_000;
+/**
+ * On top of every lifetime: the skew twice, since issuer, writer and the reader that finds an entry
+ * expired may be three hosts; and a second for `exp` in whole seconds.
+ */
+const MARGIN_MS = 2 * CLOCK_SKEW_MS + 1_000;
 /** A mark is exchanged against the one that stands there; this often it may have moved on. */
-const EXCHANGE_ATTEMPTS = 16;
+const EXCHANGE_ATTEMPTS = 100;
+/** A record that the store did not confirm is tried again after so long. */
+const RETRY_AFTER_MS = 1_000;
 
 /**
  * The deny list: its records, their lifetimes, and what they say about a token. It knows nothing
@@ -63,10 +68,8 @@ export class DenyList {
     private readonly clock: Clock,
     private readonly settings: DenyListSettings,
   ) {
-    this.markLifetime =
-      settings.longestLifetime + settings.clockTolerance + CLOCK_SKEW_MS + MARGIN_MS;
-    this.nextLifetime =
-      Math.max(settings.gracePeriod, settings.reissueTimeout) + CLOCK_SKEW_MS + MARGIN_MS;
+    this.markLifetime = settings.longestLifetime + settings.clockTolerance + MARGIN_MS;
+    this.nextLifetime = Math.max(settings.gracePeriod, settings.reissueTimeout) + MARGIN_MS;
   }
 
   scopesOf(token: VerifiedToken): Scope[] {
@@ -193,14 +196,10 @@ export class DenyList {
   /**
    * Makes `successor` what this token leads to, unless it leads to another already: then that one
    * is the answer.
-   *
-   * @param isStale a stale token may be left with `next` alone, which ends: it is still stale then,
-   *   while another would be valid again, with the claims that were to be replaced
    */
   async supersede(
     token: VerifiedToken,
     successor: VerifiedToken,
-    isStale: boolean,
   ): Promise<VerifiedToken | undefined> {
     const record: Successor = { at: this.clock.now(), claims: successor };
     const standing = await this.store.writeIfAbsent(
@@ -213,8 +212,9 @@ export class DenyList {
       if (!winner) throw new TokenSupersededError();
       return winner.claims;
     }
-    const written = this.writeTokenRecord(token, record);
-    const earlier = isStale ? await written.catch(() => undefined) : await written;
+    const earlier = await this.writeTokenRecord(token, record).catch(() =>
+      this.completeLater(token, record),
+    );
     if (earlier === undefined) return undefined;
     if (earlier.revoked) throw new TokenRevokedError();
     if (earlier.successor === successor.jti) return undefined;
@@ -230,6 +230,19 @@ export class DenyList {
       this.tokenLifetime(token),
     );
     return standing === undefined ? undefined : parseTokenRecord(standing);
+  }
+
+  /**
+   * `next` is what counts for now, so the client gets its token though `jti` was not confirmed. But
+   * `next` ends, and the old token would be valid again: this goes on trying until then.
+   */
+  private completeLater(token: VerifiedToken, record: Successor): undefined {
+    const end = record.at + this.nextLifetime;
+    const again = () => {
+      if (this.clock.now() >= end) return;
+      this.writeTokenRecord(token, record).catch(() => this.completeLater(token, record));
+    };
+    setTimeout(again, RETRY_AFTER_MS).unref();
   }
 
   /**
@@ -267,6 +280,7 @@ export class DenyList {
    */
   async markStale(scope: Scope, change: PendingChange = {}, known?: string): Promise<string> {
     const key = this.keys.stale(scope);
+    const isPlain = change.opens === undefined && change.closes === undefined;
     let expected = known;
     for (let attempt = 0; attempt < EXCHANGE_ATTEMPTS; attempt++) {
       const before = expected === undefined ? undefined : parseStaleMark(scope, expected).pending;
@@ -274,14 +288,15 @@ export class DenyList {
       const value = formatStaleMark(newMarkId(), pending);
       const result = await this.store.writeIfUnchanged(key, expected, value, this.markLifetime);
       if (result.written) return value;
+      // Whoever was faster began after this call, so his mark says what this one was to say.
+      if (isPlain && attempt > 0 && result.current !== undefined) return result.current;
       expected = result.current;
     }
     throw new DenyListUnavailableError('Too many changes to one state at once.');
   }
 
   private tokenLifetime(token: VerifiedToken): number {
-    const { clockTolerance } = this.settings;
-    const end = token.exp * 1000 + clockTolerance + CLOCK_SKEW_MS + MARGIN_MS;
+    const end = token.exp * 1000 + this.settings.clockTolerance + MARGIN_MS;
     return Math.max(1, Math.ceil(end - this.clock.now()));
   }
 }

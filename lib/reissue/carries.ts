@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { TokenMint } from '../token/token-mint.js';
 import type { VerifiedToken } from '../token/verified-token.js';
-import type { ReissueRequest } from './reissuer.js';
+import type { ReissueRequest } from './reissue-request.js';
 
 /**
  * Whether a token that somebody else made from the same predecessor already holds what this

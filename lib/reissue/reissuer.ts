@@ -12,7 +12,7 @@ import {
 import type { ClaimsReader } from '../token/claims-reader.js';
 import type { IssuedToken } from '../token/issued-token.js';
 import { nextTokenId } from '../token/token-id.js';
-import type { TokenMint } from '../token/token-mint.js';
+import { type TokenMint, toSeconds } from '../token/token-mint.js';
 import {
   applicationClaims,
   type Claims,
@@ -20,17 +20,10 @@ import {
   withClaims,
 } from '../token/verified-token.js';
 import { carries } from './carries.js';
+import type { ReissueRequest } from './reissue-request.js';
 
 /** Beyond this many successors nobody follows in one request. */
 export const MAX_HOPS = 16;
-
-/** How a reissue differs from "the same with today's truth". */
-export interface ReissueRequest {
-  /** Laid over what the claims source says. */
-  readonly changes?: Claims | undefined;
-  /** A new `exp` instead of the predecessor's. */
-  readonly renew: boolean;
-}
 
 /** What one attempt to replace a token led to. */
 export interface Succession {
@@ -58,17 +51,16 @@ export class Reissuer {
     return this.readClaims(token);
   }
 
-  /** One attempt, by a look at the store that the caller has acted on. */
+  /** One attempt, from marks that were read already. The caller has judged the predecessor. */
   async succeed(
     predecessor: VerifiedToken,
-    { snapshot, verdict }: Look,
+    snapshot: MarkSnapshot,
     request: ReissueRequest,
   ): Promise<Succession> {
     const successor = await this.compose(predecessor, snapshot, request);
     // Signed before it is written: a token that cannot be signed must not replace one that works.
     const issued = this.mint.sign(successor);
-    const isStale = verdict.state === 'stale';
-    const winner = await this.denyList.supersede(predecessor, successor, isStale);
+    const winner = await this.denyList.supersede(predecessor, successor);
     return winner ? { successor: winner } : { successor, issued };
   }
 
@@ -85,8 +77,7 @@ export class Reissuer {
   ): Promise<IssuedToken> {
     let token = current;
     for (let hop = 0; hop <= MAX_HOPS; hop++) {
-      const look = await this.lookAlive(token);
-      const { verdict } = look;
+      const { verdict, snapshot } = await this.lookAlive(token);
       if (verdict.state === 'superseded') {
         if (!verdict.successor) throw new TokenSupersededError();
         token = verdict.successor;
@@ -96,7 +87,7 @@ export class Reissuer {
       if (isSuccessor && verdict.state === 'active' && carries(token, request, this.mint)) {
         return this.mint.sign(token);
       }
-      const { successor, issued } = await this.succeed(token, look, request);
+      const { successor, issued } = await this.succeed(token, snapshot, request);
       if (issued) return issued;
       token = successor;
     }
@@ -118,15 +109,17 @@ export class Reissuer {
     request: ReissueRequest,
   ): Promise<VerifiedToken> {
     const { claims, snapshot } = await this.readAll(predecessor, before, request.changes);
-    const { sub, sid, auth_time } = predecessor;
     const scopes = this.denyList.scopesOf(withClaims(predecessor, claims));
+    const { auth_time } = predecessor;
     const exp = request.renew ? this.mint.freshExpiry(snapshot.readAt, auth_time) : predecessor.exp;
     const seen = seenBy(snapshot, scopes, {
       revoked: predecessor.seen.revoked ?? [],
       scopes: this.denyList.scopesOf(predecessor),
     });
+    // On a host whose clock is behind, `exp - iat` must not grow beyond what any token may live.
+    const iat = Math.max(toSeconds(snapshot.readAt), predecessor.iat);
     const jti = nextTokenId(this.clock.now(), predecessor.jti);
-    return this.mint.compose({ sub, jti, sid, auth_time, seen }, claims, snapshot.readAt, exp);
+    return { ...withClaims(predecessor, claims), jti, iat, exp, seen };
   }
 
   /** Where the answer names a scope whose marks were not read, these are read and it is asked again. */

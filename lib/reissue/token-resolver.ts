@@ -14,7 +14,8 @@ import { effectiveToken } from '../token/effective-token.js';
 import type { IssuedToken } from '../token/issued-token.js';
 import type { TokenMint } from '../token/token-mint.js';
 import type { Claims, VerifiedToken } from '../token/verified-token.js';
-import { MAX_HOPS, type ReissueRequest, type Reissuer, type Succession } from './reissuer.js';
+import type { ReissueRequest } from './reissue-request.js';
+import { MAX_HOPS, type Reissuer, type Succession } from './reissuer.js';
 
 /** What a presented token stands for now. */
 export interface ResolvedToken {
@@ -121,7 +122,7 @@ export class TokenResolver {
     if (running !== undefined) return running;
     const request: ReissueRequest = { renew: this.settings.renew };
     const flight = this.reissuer
-      .succeed(token, look, request)
+      .succeed(token, look.snapshot, request)
       .finally(() => this.flights.delete(token.jti));
     this.flights.set(token.jti, flight);
     return flight;

@@ -53,8 +53,9 @@ export class ClaimsReader {
 }
 
 /** Claims as they will come out of the token: through JSON once, with no reserved name among them. */
-export function checkedClaims(origin: string, claims: Claims): Claims {
-  if (typeof claims !== 'object' || Array.isArray(claims)) {
+export function checkedClaims(origin: string, given: Claims): Claims {
+  const claims = throughJson(origin, given);
+  if (typeof claims !== 'object' || claims === null || Array.isArray(claims)) {
     throw new ClaimsInvalidError(`The ${origin} must give an object of claims.`);
   }
   const reserved = Object.keys(claims).filter((name) => RESERVED_CLAIMS.has(name));
@@ -63,8 +64,12 @@ export function checkedClaims(origin: string, claims: Claims): Claims {
       `The ${origin} may not set ${reserved.join(', ')}: the module sets these itself.`,
     );
   }
+  return claims as Claims;
+}
+
+function throughJson(origin: string, given: unknown): unknown {
   try {
-    return JSON.parse(JSON.stringify(claims)) as Claims;
+    return JSON.parse(JSON.stringify(given));
   } catch {
     throw new ClaimsInvalidError(`The ${origin} gave claims that JSON cannot carry.`);
   }

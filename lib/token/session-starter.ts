@@ -53,24 +53,23 @@ export class SessionStarter {
     const authTime = toSeconds(snapshot.readAt);
     const sid = uuidv7({ msecs: now });
     const scopes = this.denyList.scopesAtLogin(subject, claims);
-    const token = this.mint.compose(
-      {
-        sub: subject,
-        jti: nextTokenId(now),
-        sid,
-        auth_time: authTime,
-        seen: seenBy(snapshot, scopes),
-      },
-      claims,
-      snapshot.readAt,
-      this.mint.freshExpiry(snapshot.readAt, authTime),
-    );
-    return this.mint.sign(token);
+    return this.mint.sign({
+      ...claims,
+      ...this.mint.parties,
+      sub: subject,
+      sid,
+      jti: nextTokenId(now),
+      auth_time: authTime,
+      iat: authTime,
+      exp: this.mint.freshExpiry(snapshot.readAt, authTime),
+      seen: seenBy(snapshot, scopes),
+    });
   }
 
-  /** Claims that name a scope whose marks were not read are read once more, after those marks. */
+  /** Where the source names a scope whose marks were not read, these are read and it is asked again. */
   private async readClaims(context: IssueContext, given: Claims | undefined) {
     const { subject } = context;
+    this.refuseUnread(context, given);
     let { snapshot } = context;
     for (let attempt = 0; attempt < 2; attempt++) {
       const read = this.claims.hasSource ? await this.claims.read(subject, undefined) : {};
@@ -81,9 +80,19 @@ export class SessionStarter {
       const missing = missingScopes(this.denyList.scopesAtLogin(subject, claims), snapshot.scopes);
       if (missing.length === 0) return { claims, snapshot };
       snapshot = await this.denyList.extend(snapshot, missing);
-      if (!this.claims.hasSource) return { claims, snapshot };
     }
     throw new ClaimsUnavailableError('The claims changed their scope while they were read.');
+  }
+
+  /** Given claims cannot be asked for again; marks read after them would be recorded falsely. */
+  private refuseUnread({ subject, snapshot }: IssueContext, given: Claims | undefined): void {
+    const scopes = this.denyList.scopesAtLogin(subject, given);
+    const [unread] = missingScopes(scopes, snapshot.scopes);
+    if (!unread) return;
+    throw new ClaimsInvalidError(
+      `begin() has not read the marks of this ${unread.name}: name it there, as in ` +
+        `begin(subject, { ${unread.name} }).`,
+    );
   }
 }
 

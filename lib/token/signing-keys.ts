@@ -69,9 +69,13 @@ const ASYMMETRIC = /^(RS|PS|ES)(256|384|512)$/;
 
 /** Checks the key options and makes the keys. @throws JwtStateConfigError */
 export async function createSigningKeys(options: KeyOptions): Promise<SigningKeys> {
-  const { algorithm } = (options ?? {}) as KeyOptions;
-  if (algorithm in HASH_BYTES) return fromSecret(options as SecretKeyOptions);
-  if (ASYMMETRIC.test(algorithm)) return fromPair(options as KeyPairOptions);
+  const algorithm: unknown = options?.algorithm;
+  if (typeof algorithm === 'string' && Object.hasOwn(HASH_BYTES, algorithm)) {
+    return fromSecret(options as SecretKeyOptions);
+  }
+  if (typeof algorithm === 'string' && ASYMMETRIC.test(algorithm)) {
+    return fromPair(options as KeyPairOptions);
+  }
   throw new JwtStateConfigError(
     `keys.algorithm: ${JSON.stringify(algorithm)} is not supported. Use HS, RS, PS or ES with 256, 384 or 512.`,
   );
@@ -83,6 +87,7 @@ function fromSecret({ algorithm, secret, kid, ...rest }: SecretKeyOptions): Sign
       `keys: ${algorithm} signs with a \`secret\`, not with a key pair. Pick RS256, PS256 or ES256 for a pair.`,
     );
   }
+  refuseUnknown(rest, ['algorithm', 'secret', 'kid']);
   if (secret === undefined || secret === null || secret === '') {
     throw new JwtStateConfigError(
       'keys.secret is missing. Set it from the environment, e.g. `openssl rand -base64 48`.',
@@ -121,6 +126,7 @@ async function fromPair(options: KeyPairOptions): Promise<SigningKeys> {
   if ('secret' in options) {
     throw new JwtStateConfigError(`keys: ${algorithm} needs a key pair, not a \`secret\`.`);
   }
+  refuseUnknown(options, ['algorithm', 'privateKey', 'publicKey', 'kid']);
   const signingKey =
     options.privateKey === undefined ? undefined : parse('privateKey', options.privateKey);
   if (!signingKey && options.publicKey === undefined) {
@@ -186,11 +192,33 @@ function checkFits(algorithm: AsymmetricAlgorithm, key: KeyObject): void {
   if (!fits) {
     throw new JwtStateConfigError(`keys: ${algorithm} needs an RSA key; this one is ${type}.`);
   }
+  if (type === 'rsa-pss') checkPssParameters(algorithm, key);
   if ((details?.modulusLength ?? 0) < RSA_BITS) {
     throw new JwtStateConfigError(
       `keys: the RSA key has ${details?.modulusLength} bits; ${RSA_BITS} is the least (RFC 7518 §3.3).`,
     );
   }
+}
+
+function refuseUnknown(options: object, known: readonly string[]): void {
+  const unknown = Object.keys(options).find((name) => !known.includes(name));
+  if (unknown === undefined) return;
+  throw new JwtStateConfigError(
+    `keys: there is no option ${JSON.stringify(unknown)}. It knows: ${known.join(', ')}.`,
+  );
+}
+
+/** The parameters a PSS key is bound to (RFC 7518 §3.5); signing would fail later. */
+function checkPssParameters(algorithm: AsymmetricAlgorithm, key: KeyObject): void {
+  const bits = Number(algorithm.slice(2));
+  const { hashAlgorithm, mgf1HashAlgorithm, saltLength } = key.asymmetricKeyDetails ?? {};
+  const hash = `sha${bits}`;
+  const fits = hashAlgorithm === hash && mgf1HashAlgorithm === hash;
+  if (fits && (saltLength === undefined || saltLength <= bits / 8)) return;
+  throw new JwtStateConfigError(
+    `keys: ${algorithm} needs an RSA-PSS key for ${hash} with a salt of at most ${bits / 8} bytes; ` +
+      `this one is for ${hashAlgorithm ?? 'any hash'}. A plain RSA key fits every PS algorithm.`,
+  );
 }
 
 function checkKid(kid: string | undefined): string | undefined {

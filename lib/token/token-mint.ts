@@ -3,7 +3,7 @@ import { SessionExpiredError, TokenTooLargeError } from '../jwt-state.errors.js'
 import { IssuedToken } from './issued-token.js';
 import { ACCESS_TOKEN_TYPE } from './token-rules.js';
 import type { TokenSigner } from './token-signer.js';
-import type { Claims, ReservedClaims, VerifiedToken } from './verified-token.js';
+import type { ReservedClaims, VerifiedToken } from './verified-token.js';
 
 export interface MintSettings {
   readonly issuer: string | undefined;
@@ -15,9 +15,7 @@ export interface MintSettings {
   readonly sizeLimit: number;
 }
 
-type Identity = Pick<ReservedClaims, 'sub' | 'jti' | 'sid' | 'auth_time' | 'seen'>;
-
-/** Puts payloads together and has them signed. It decides nothing about who may have one. */
+/** Signs access tokens, and knows what each of them gets: times, parties, a size. */
 export class TokenMint {
   constructor(
     private readonly signer: TokenSigner,
@@ -41,15 +39,13 @@ export class TokenMint {
     return Math.min(toSeconds(readAt) + lifetime / 1000, end);
   }
 
-  compose(identity: Identity, claims: Claims, readAt: number, exp: number): VerifiedToken {
+  /** `iss` and `aud` of a new session; its reissues keep them. */
+  get parties(): Pick<ReservedClaims, 'iss' | 'aud'> {
     const { issuer, audience } = this.settings;
+    const [only, ...others] = audience ?? [];
     return {
-      ...claims,
       ...(issuer !== undefined && { iss: issuer }),
-      ...(audience !== undefined && { aud: audience.length === 1 ? audience[0] : audience }),
-      ...identity,
-      iat: toSeconds(readAt),
-      exp,
+      ...(only !== undefined && { aud: others.length === 0 ? only : audience }),
     };
   }
 

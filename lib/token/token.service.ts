@@ -83,9 +83,11 @@ export class TokenService<C extends Claims = Claims> {
    * const user = await this.users.checkPassword(userId, password);
    * return this.tokens.issue(login, { plan: user.plan });
    * ```
+   * @param scopes the values of claims listed in `denyList.claims` that will be given to
+   *   {@link issue}; what the claims source answers need not be named
    */
-  begin(subject: string | number): Promise<IssueContext> {
-    return this.#parts.starter.begin(subject);
+  begin(subject: string | number, scopes?: Partial<C>): Promise<IssueContext> {
+    return this.#parts.starter.begin(subject, scopes);
   }
 
   /**

@@ -166,7 +166,7 @@ describe('what the store is told about lifetimes', () => {
     const first = await tokens.issue('alice');
     const second = await tokens.issue('alice');
     clock.advance(86_400_000);
-    await denyList.supersede(first.claims, { ...second.claims, sid: first.claims.sid }, true);
+    await denyList.supersede(first.claims, { ...second.claims, sid: first.claims.sid });
     const ttls = store.operations.slice(-2).map(({ ttl }) => ttl as number);
     expect(ttls.every((ttl) => Number.isSafeInteger(ttl) && ttl > 0)).toBe(true);
   });
