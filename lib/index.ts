@@ -26,10 +26,10 @@ export { JwtStateGuard } from './guards/jwt-state.guard.js';
 export { CurrentToken } from './decorators/current-token.decorator.js';
 export { Public } from './decorators/public.decorator.js';
 export { ReissuesToken, type ReissuesTokenOptions } from './decorators/reissues-token.decorator.js';
-export { TokenService } from './token/token.service.js';
-export { IssueContext } from './token/session-starter.js';
+export { TokenService } from './token-service/token.service.js';
+export { IssueContext } from './token-service/session-starter.js';
 export { IssuedToken, type TokenResponse } from './token/issued-token.js';
-export type { RevokeTarget, StaleTarget } from './token/revoke-target.js';
+export type { RevokeTarget, StaleTarget } from './token-service/revoke-target.js';
 export type { Claims, ReservedClaims, Seen, VerifiedToken } from './token/verified-token.js';
 export { TokenDelivery } from './delivery/token-delivery.js';
 

@@ -12,13 +12,13 @@ import { CommitProtocol } from './reissue/commit-protocol.js';
 import { Reissuer } from './reissue/reissuer.js';
 import { TokenResolver } from './reissue/token-resolver.js';
 import { ClaimsReader } from './token/claims-reader.js';
-import { SessionStarter } from './token/session-starter.js';
 import type { SigningKeys } from './token/signing-keys.js';
-import { TokenService } from './token/token.service.js';
 import { TokenMint } from './token/token-mint.js';
 import type { TokenRules } from './token/token-rules.js';
 import { TokenSigner } from './token/token-signer.js';
 import { TokenVerifier } from './token/token-verifier.js';
+import { SessionStarter } from './token-service/session-starter.js';
+import { TokenService } from './token-service/token.service.js';
 
 /** What a client can send back: servers refuse longer headers, browsers drop longer cookies. */
 const HEADER_LIMIT = 8_192;

@@ -24,8 +24,8 @@ import { CommitProtocol } from './reissue/commit-protocol.js';
 import { Reissuer } from './reissue/reissuer.js';
 import { TokenResolver } from './reissue/token-resolver.js';
 import { createSigningKeys } from './token/signing-keys.js';
-import { TokenService } from './token/token.service.js';
 import { TokenMint } from './token/token-mint.js';
+import { TokenService } from './token-service/token.service.js';
 
 /** Parts of the assembly under their classes, for guard, interceptor and controller to inject. */
 const parts: Provider[] = [

@@ -7,12 +7,12 @@ import {
   ClaimsUnavailableError,
   TokenRevokedError,
 } from '../jwt-state.errors.js';
-import type { ClaimsReader } from './claims-reader.js';
-import type { IssuedToken } from './issued-token.js';
-import { nextTokenId } from './token-id.js';
-import { type TokenMint, toSeconds } from './token-mint.js';
-import { isIdentifier } from './token-rules.js';
-import type { Claims } from './verified-token.js';
+import type { ClaimsReader } from '../token/claims-reader.js';
+import type { IssuedToken } from '../token/issued-token.js';
+import { nextTokenId } from '../token/token-id.js';
+import { type TokenMint, toSeconds } from '../token/token-mint.js';
+import { isIdentifier } from '../token/token-rules.js';
+import type { Claims } from '../token/verified-token.js';
 
 /**
  * A log-in that has begun: the marks were read, so that a change which happens from now on is news

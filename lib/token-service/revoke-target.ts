@@ -1,8 +1,8 @@
 import type { Scope } from '../deny-list/scopes.js';
 import { InvalidTargetError } from '../jwt-state.errors.js';
-import { isIdentifier } from './token-rules.js';
-import type { TokenVerifier } from './token-verifier.js';
-import type { VerifiedToken } from './verified-token.js';
+import { isIdentifier } from '../token/token-rules.js';
+import type { TokenVerifier } from '../token/token-verifier.js';
+import type { VerifiedToken } from '../token/verified-token.js';
 
 type ClaimScope = { readonly [claim: string]: string | number };
 

@@ -6,14 +6,14 @@ import { NoClaimsSourceError, NoSigningKeyError } from '../jwt-state.errors.js';
 import { currentHandlerScope } from '../reissue/handler-scope.js';
 import type { Reissuer } from '../reissue/reissuer.js';
 import type { TokenResolver } from '../reissue/token-resolver.js';
-import { type ClaimsReader, checkedClaims } from './claims-reader.js';
-import { signedToken } from './effective-token.js';
-import type { IssuedToken } from './issued-token.js';
+import { type ClaimsReader, checkedClaims } from '../token/claims-reader.js';
+import { signedToken } from '../token/effective-token.js';
+import type { IssuedToken } from '../token/issued-token.js';
+import type { TokenMint } from '../token/token-mint.js';
+import type { TokenVerifier } from '../token/token-verifier.js';
+import type { Claims, VerifiedToken } from '../token/verified-token.js';
 import { type RevokeTarget, readScope, readTarget, type StaleTarget } from './revoke-target.js';
 import { IssueContext, type SessionStarter } from './session-starter.js';
-import type { TokenMint } from './token-mint.js';
-import type { TokenVerifier } from './token-verifier.js';
-import type { Claims, VerifiedToken } from './verified-token.js';
 
 /** @internal What the service is put together from. */
 export interface TokenServiceParts {
