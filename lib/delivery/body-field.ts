@@ -14,10 +14,10 @@ export function addToBody(response: AnyResponse, field: string, delivery: Staged
   const original = target[method];
   if (!original) return;
   target[method] = (body, ...rest) => {
-    const { issued } = delivery;
+    const { issued, origin } = delivery;
     const isError = rawResponse(response).statusCode >= 400;
-    const carries = issued !== undefined && !isError && isPlainObject(body);
-    const answer = carries ? { ...body, [field]: issued.accessToken } : body;
+    const isWanted = origin === 'header' && !isError && isPlainObject(body);
+    const answer = issued && isWanted ? { ...body, [field]: issued.accessToken } : body;
     return original.call(response, answer, ...rest);
   };
 }

@@ -1,9 +1,12 @@
 import type { IssuedToken } from '../token/issued-token.js';
 import type { VerifiedToken } from '../token/verified-token.js';
+import type { CredentialOrigin } from './credential-reader.js';
 
 /** A response that will carry a token, unless it is taken back before the headers leave. */
 export interface StagedDelivery {
   issued: IssuedToken | undefined;
+  /** How the request carried its token, and so how the response does. */
+  origin: CredentialOrigin;
   /** The client is to forget the cookie it has. */
   forget: boolean;
 }

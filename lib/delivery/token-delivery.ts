@@ -47,7 +47,7 @@ export class TokenDelivery {
 
   /** Takes a staged token back and deletes the cookie, for log-outs. */
   clear(response: AnyResponse): void {
-    const delivery = this.open(response, 'cookie');
+    const delivery = this.open(response);
     if (!delivery) return;
     delivery.issued = undefined;
     delivery.forget = this.settings.usesCookie;
@@ -61,30 +61,31 @@ export class TokenDelivery {
 
   /** @internal */
   stage(response: AnyResponse, issued: IssuedToken, origin: CredentialOrigin): void {
-    const delivery = this.open(response, origin);
+    const delivery = this.open(response);
     if (!delivery) return;
     delivery.issued = issued;
+    delivery.origin = origin;
     delivery.forget = false;
   }
 
   /** `undefined`: it is too late for this response. */
-  private open(response: AnyResponse, origin: CredentialOrigin): StagedDelivery | undefined {
+  private open(response: AnyResponse): StagedDelivery | undefined {
     const raw = rawResponse(response);
     // A client that has gone away gets the token with its next request.
     if (raw.destroyed || raw.headersSent) return undefined;
     const present = this.byResponse.get(raw);
     if (present) return present;
-    const delivery: StagedDelivery = { issued: undefined, forget: false };
+    const delivery: StagedDelivery = { issued: undefined, origin: 'header', forget: false };
     this.byResponse.set(raw, delivery);
     this.staged.add(delivery);
     onHeaders(raw, () => {
       this.staged.delete(delivery);
-      if (delivery.issued) this.writeToken(raw, delivery.issued, origin);
+      if (delivery.issued) this.writeToken(raw, delivery.issued, delivery.origin);
       if (delivery.forget) raw.appendHeader('Set-Cookie', this.cookie('', 0));
     });
     raw.once('close', () => this.staged.delete(delivery));
     const { body } = this.settings;
-    if (body !== undefined && origin !== 'cookie') addToBody(response, body, delivery);
+    if (body !== undefined) addToBody(response, body, delivery);
     return delivery;
   }
 
@@ -118,9 +119,8 @@ export class TokenDelivery {
 function appendToList(raw: ServerResponse, name: string, item: string): void {
   const present = [raw.getHeader(name) ?? []].flat().join(', ');
   const items = present.split(',').map((part) => part.trim().toLowerCase());
-  if (items.includes(item.toLowerCase()) || items.includes('*')) {
-    // A bare `*` never covers Authorization (Fetch standard, "CORS-safelisted response-header").
-    if (items.includes(item.toLowerCase()) || item.toLowerCase() !== 'authorization') return;
-  }
+  const wanted = item.toLowerCase();
+  // A bare `*` covers every header but Authorization (Fetch standard).
+  if (items.includes(wanted) || (items.includes('*') && wanted !== 'authorization')) return;
   raw.setHeader(name, present === '' ? item : `${present}, ${item}`);
 }

@@ -133,7 +133,7 @@ export class DenyList {
     return { epoch, scopes, marks: parseMarks(plan, values), readAt };
   }
 
-  /** A snapshot with further scopes read into it. Undefined where the store was lost between. */
+  /** A snapshot with further scopes read into it. @throws DenyListUnavailableError if the store is another by now */
   async extend(snapshot: MarkSnapshot, scopes: readonly Scope[]): Promise<MarkSnapshot> {
     const added = await this.readMarks(scopes);
     if (added.epoch !== snapshot.epoch) {
@@ -288,7 +288,7 @@ export class DenyList {
       const value = formatStaleMark(newMarkId(), pending);
       const result = await this.store.writeIfUnchanged(key, expected, value, this.markLifetime);
       if (result.written) return value;
-      // Whoever was faster began after this call, so his mark says what this one was to say.
+      // This mark was written after this call began, so it says what this call was to say.
       if (isPlain && attempt > 0 && result.current !== undefined) return result.current;
       expected = result.current;
     }
