@@ -32,11 +32,11 @@ export { IssuedToken, type TokenResponse } from './token/issued-token.js';
 export type { RevokeTarget, StaleTarget } from './token-service/revoke-target.js';
 export type { Claims, ReservedClaims, Seen, VerifiedToken } from './token/verified-token.js';
 export { TokenDelivery } from './delivery/token-delivery.js';
+export type { AnyResponse } from './delivery/raw-http.js';
 
 // Extend
 export { TokenReissueInterceptor } from './interceptors/token-reissue.interceptor.js';
 export { RefreshTokenController } from './refresh/refresh-token.controller.js';
-export { JwtStateStrategy } from './guards/jwt-state.strategy.js';
 export type { Clock } from './clock.js';
 export { CLOCK as JWT_STATE_CLOCK } from './jwt-state.tokens.js';
 

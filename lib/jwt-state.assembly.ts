@@ -71,9 +71,12 @@ export function assemble({ config, keys, store, clock }: AssemblyParts) {
     onUnavailable: config.denyList.onUnavailable,
     renew,
   });
-  const protocol = new CommitProtocol(denyList, reissuer, claims, clock, {
-    handlerTimeout: config.handlerTimeout,
-    renew,
+  const protocol = new CommitProtocol({
+    denyList,
+    reissuer,
+    claims,
+    clock,
+    settings: { handlerTimeout: config.handlerTimeout, renew },
   });
   const starter = new SessionStarter(denyList, claims, mint, clock);
   const staged = new StagedDeliveries();

@@ -26,6 +26,7 @@ export class BootCheck implements OnApplicationBootstrap {
   ) {}
 
   onApplicationBootstrap(): void {
+    this.refuseSecondModule();
     for (const { metatype, instance } of this.discovery.getControllers()) {
       if (!metatype || !instance) continue;
       const prototype = Object.getPrototypeOf(instance) as Record<string, Handler>;
@@ -35,6 +36,15 @@ export class BootCheck implements OnApplicationBootstrap {
       }
     }
     this.warnAboutStore();
+  }
+
+  /** Two modules would judge each request twice, each by a store of its own. */
+  private refuseSecondModule(): void {
+    const checks = this.discovery.getProviders().filter(({ metatype }) => metatype === BootCheck);
+    if (checks.length < 2) return;
+    throw new JwtStateConfigError(
+      'JwtStateModule is imported more than once. Call forRoot() in the root module only; it is global.',
+    );
   }
 
   private checkHandler(controller: Type, handler: Handler): void {

@@ -218,8 +218,9 @@ function complete<T extends object>(
 
 function checkChoice(name: string, value: unknown, choices: readonly unknown[]): void {
   if (choices.includes(value)) return;
+  const known = choices.filter((choice) => choice !== undefined).map((c) => JSON.stringify(c));
   throw new JwtStateConfigError(
-    `${name}: ${JSON.stringify(value)} is not one of ${choices.map((c) => JSON.stringify(c)).join(', ')}.`,
+    `${name}: ${JSON.stringify(value)} is not one of ${known.join(', ')}.`,
   );
 }
 

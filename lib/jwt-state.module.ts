@@ -75,7 +75,7 @@ export class JwtStateModule extends ConfigurableModuleClass {
    * @example
    * ```ts
    * JwtStateModule.forRoot({
-   *   keys: { algorithm: 'HS256', secret: process.env.JWT_SECRET },
+   *   keys: { algorithm: 'HS256', secret: process.env.JWT_SECRET ?? '' },
    *   claims: async (subject) => users.claimsOf(subject),
    *   guard: 'global',
    * })

@@ -1,7 +1,7 @@
 import type { Cache } from 'cache-manager';
 import type { Duration } from './duration.js';
 import type { KeyOptions } from './token/signing-keys.js';
-import type { Claims, VerifiedToken } from './token/verified-token.js';
+import type { VerifiedToken } from './token/verified-token.js';
 
 /**
  * The application's function that reads the truth: the claims this subject should carry now, or
@@ -22,7 +22,7 @@ import type { Claims, VerifiedToken } from './token/verified-token.js';
 export type ClaimsSource = (
   subject: string,
   previous: VerifiedToken | undefined,
-) => Claims | null | Promise<Claims | null>;
+) => object | null | Promise<object | null>;
 
 /** The access tokens this service issues. */
 export class AccessTokenOptions {

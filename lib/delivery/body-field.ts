@@ -1,3 +1,4 @@
+import { StreamableFile } from '@nestjs/common';
 import { type AnyResponse, rawResponse } from './raw-http.js';
 import type { StagedDelivery } from './staged-deliveries.js';
 
@@ -15,17 +16,25 @@ export function addToBody(response: AnyResponse, field: string, delivery: Staged
   if (!original) return;
   target[method] = (body, ...rest) => {
     const { issued, origin } = delivery;
-    const isError = rawResponse(response).statusCode >= 400;
-    const isWanted = origin === 'header' && !isError && isPlainObject(body);
-    const answer = issued && isWanted ? { ...body, [field]: issued.accessToken } : body;
+    const { statusCode } = rawResponse(response);
+    const isWanted = issued !== undefined && origin === 'header';
+    const answer =
+      isWanted && hasPlaceForToken(body, statusCode)
+        ? { ...body, [field]: issued.accessToken }
+        : body;
     return original.call(response, answer, ...rest);
   };
 }
 
-/** What is answered as a JSON object of fields. */
-export function isPlainObject(value: unknown): value is Record<string, unknown> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
-  if (ArrayBuffer.isView(value) || 'pipe' in value || 'getReader' in value) return false;
+/** Whether this is answered as a JSON object of fields, and is no error. */
+export function hasPlaceForToken(
+  body: unknown,
+  statusCode: number,
+): body is Record<string, unknown> {
+  if (statusCode >= 300 || statusCode === 204 || statusCode === 205) return false;
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) return false;
+  if (body instanceof StreamableFile || ArrayBuffer.isView(body)) return false;
+  if ('pipe' in body || 'getReader' in body) return false;
   // What brings its own JSON form (a date, an IssuedToken) is not an object of fields.
-  return typeof (value as { toJSON?: unknown }).toJSON !== 'function';
+  return typeof (body as { toJSON?: unknown }).toJSON !== 'function';
 }

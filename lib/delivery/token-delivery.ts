@@ -3,7 +3,7 @@ import { serialize } from 'cookie';
 import onHeaders from 'on-headers';
 import type { JwtStateConfig } from '../jwt-state.config.js';
 import type { IssuedToken } from '../token/issued-token.js';
-import { addToBody, isPlainObject } from './body-field.js';
+import { addToBody, hasPlaceForToken } from './body-field.js';
 import type { CredentialOrigin } from './credential-reader.js';
 import { type AnyResponse, rawResponse } from './raw-http.js';
 import type { StagedDeliveries, StagedDelivery } from './staged-deliveries.js';
@@ -24,20 +24,18 @@ export class TokenDelivery {
     private readonly staged: StagedDeliveries,
   ) {}
 
-  /** @internal Whether a token can reach the client whatever the response's body is. */
-  get isIndependentOfBody(): boolean {
-    return this.settings.header !== undefined || this.settings.usesCookie;
-  }
-
   /**
    * Puts a token into the response, for routes that issue one themselves: a log-in that sets the
    * cookie. Nothing else is needed where the log-in answers with the token in its body.
    *
    * @example
    * ```ts
+   * @Public()
    * @Post('login')
    * async login(@Body() body: Credentials, @Res({ passthrough: true }) response: Response) {
-   *   this.delivery.deliver(response, await this.tokens.issue(this.users.check(body).id));
+   *   const login = await this.tokens.begin(body.username);
+   *   await this.users.checkPassword(body.username, body.password);
+   *   this.delivery.deliver(response, await this.tokens.issue(login));
    * }
    * ```
    */
@@ -55,8 +53,10 @@ export class TokenDelivery {
 
   /** @internal Whether this answer has a place for a token. */
   canCarry(response: AnyResponse, answer: unknown): boolean {
-    if (rawResponse(response).headersSent) return false;
-    return this.isIndependentOfBody || isPlainObject(answer);
+    const { headersSent, destroyed, statusCode } = rawResponse(response);
+    if (headersSent || destroyed) return false;
+    const { header, usesCookie } = this.settings;
+    return header !== undefined || usesCookie || hasPlaceForToken(answer, statusCode);
   }
 
   /** @internal */
@@ -92,8 +92,8 @@ export class TokenDelivery {
   private writeToken(raw: ServerResponse, issued: IssuedToken, origin: CredentialOrigin): void {
     const { header, usesCookie } = this.settings;
     raw.setHeader('Cache-Control', 'no-store');
-    // The way the old one came: a token kept out of the reach of scripts stays there, and a client
-    // that sends a header does not collect a second credential in its cookie jar.
+    // The way the old one came, where that is on: a token kept out of the reach of scripts stays
+    // there, and a client that sends a header collects no second credential in its cookie jar.
     const byCookie = usesCookie && (origin === 'cookie' || header === undefined);
     if (byCookie) {
       raw.appendHeader('Set-Cookie', this.cookie(issued.accessToken, issued.expiresIn));

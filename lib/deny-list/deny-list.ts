@@ -69,7 +69,7 @@ export class DenyList {
     private readonly settings: DenyListSettings,
   ) {
     this.markLifetime = settings.longestLifetime + settings.clockTolerance + MARGIN_MS;
-    this.nextLifetime = Math.max(settings.gracePeriod, settings.reissueTimeout) + MARGIN_MS;
+    this.nextLifetime = settings.reissueTimeout + settings.gracePeriod + MARGIN_MS;
   }
 
   scopesOf(token: VerifiedToken): Scope[] {
@@ -94,7 +94,10 @@ export class DenyList {
 
   // --- reading -------------------------------------------------------------------------------
 
-  /** Everything about a token, in one round trip. */
+  /**
+   * Everything about a token, in one round trip. More only to make good what is missing: the
+   * witness of a store that is empty or another one, the `jti` beside a `next`.
+   */
   async look(token: VerifiedToken): Promise<Look> {
     const scopes = this.scopesOf(token);
     const readAt = this.clock.now();
@@ -247,8 +250,8 @@ export class DenyList {
 
   /**
    * Whoever meets `next` without `jti` completes it. Where the grace period is over by then, that
-   * `next` was written late, after its writer had been told that it failed: nobody has the
-   * successor yet, and the period begins now.
+   * `next` was, as a rule, written late, after its writer had been told that it failed: nobody has
+   * the successor yet, and the period begins now. That happens once, and `next` bounds it.
    */
   private graceStart(at: number): number {
     return this.isInGrace(at) ? at : this.clock.now();

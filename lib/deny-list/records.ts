@@ -14,8 +14,6 @@ export interface Records {
 /** The record `jti:<jti>`. */
 export type TokenRecord = { revoked: true } | { revoked: false; at: number; successor: string };
 
-const REVOKED = 'revoked';
-
 export function formatSuperseded(at: number, successor: string): string {
   return `${at} ${successor}`;
 }
@@ -23,7 +21,7 @@ export function formatSuperseded(at: number, successor: string): string {
 /** Unreadable counts as revoked: something was written about this token, and it was no pardon. */
 export function parseTokenRecord(value: string): TokenRecord {
   const [at = '', successor] = value.split(' ', 2);
-  if (value === REVOKED || successor === undefined || !Number.isSafeInteger(Number(at))) {
+  if (successor === undefined || !Number.isSafeInteger(Number(at))) {
     return { revoked: true };
   }
   return { revoked: false, at: Number(at), successor };

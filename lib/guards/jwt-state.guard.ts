@@ -83,16 +83,17 @@ export class JwtStateGuard extends AuthGuard() {
 
   private async admit(context: ExecutionContext, request: AnyRequest, response: AnyResponse) {
     const presented = request.user as VerifiedToken;
-    const token = await this.resolver.resolve(presented, this.onStale(context));
+    const token = await this.resolver.resolve(presented, this.onStale(context, response));
     const origin = this.credentials.read(request)?.origin ?? 'header';
     if (token.issued) this.delivery.stage(response, token.issued, origin);
     setRequestToken(request, { ...token, origin, resolver: this.resolver });
     request.user = token.current;
   }
 
-  private onStale(context: ExecutionContext): StalePolicy {
+  private onStale(context: ExecutionContext, response: AnyResponse): StalePolicy {
     if (this.reflector.get<boolean>(LeavesReissuing.KEY, context.getHandler())) return 'leave';
-    // A token that only a body could carry is not replaced for a response that may have none.
-    return this.delivery.isIndependentOfBody ? 'reissue' : 'leave';
+    // Not for a response that nobody waits for any more, nor for one that may have no body where
+    // only a body could carry the token.
+    return this.delivery.canCarry(response, undefined) ? 'reissue' : 'leave';
   }
 }

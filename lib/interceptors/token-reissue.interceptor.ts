@@ -5,8 +5,6 @@ import {
   Logger,
   type NestInterceptor,
 } from '@nestjs/common';
-import { ROUTE_ARGS_METADATA } from '@nestjs/common/constants.js';
-import { RouteParamtypes } from '@nestjs/common/enums/route-paramtypes.enum.js';
 import { Reflector } from '@nestjs/core';
 import { lastValueFrom, type Observable, of } from 'rxjs';
 import type { AnyRequest, AnyResponse } from '../delivery/raw-http.js';
@@ -19,8 +17,12 @@ import {
   type PendingCommit,
 } from '../reissue/commit-protocol.js';
 import { runInHandlerScope } from '../reissue/handler-scope.js';
+import { bodyOf, sendsItself } from './answer.js';
 
 export const REISSUES_TOKEN = Symbol('jwt-state:reissues-token');
+
+/** Requests whose handler is inside the protocol already: it may be bound more than once. */
+const running = new WeakSet<object>();
 
 /**
  * Runs a `@ReissuesToken()` handler inside the commit protocol. The decorator puts it in front of
@@ -32,9 +34,6 @@ export const REISSUES_TOKEN = Symbol('jwt-state:reissues-token');
 @Injectable()
 export class TokenReissueInterceptor implements NestInterceptor {
   private readonly logger = new Logger('JwtStateModule');
-  /** Requests whose handler is inside the protocol already: base and derived class may both bind it. */
-  private readonly running = new WeakSet<object>();
-
   constructor(
     private readonly reflector: Reflector,
     private readonly protocol: CommitProtocol,
@@ -46,17 +45,18 @@ export class TokenReissueInterceptor implements NestInterceptor {
     if (scope === undefined) return next.handle();
     const http = context.switchToHttp();
     const request = http.getRequest<AnyRequest>();
-    if (this.running.has(request)) return next.handle();
+    if (running.has(request)) return next.handle();
     const token = requestToken(request);
     if (!token) {
       throw new WrongContextError('@ReissuesToken() needs JwtStateGuard to have seen the request.');
     }
-    this.running.add(request);
+    running.add(request);
     const commit = await this.protocol.begin(token, scope);
     const answer = await this.run(commit, next);
     await commit.close();
     const response = http.getResponse<AnyResponse>();
-    const canCarry = !sendsItself(context) && this.delivery.canCarry(response, answer);
+    const canCarry =
+      !sendsItself(context) && this.delivery.canCarry(response, bodyOf(context, answer));
     await this.replaceToken(commit, token, response, canCarry);
     return of(answer);
   }
@@ -101,14 +101,4 @@ export class TokenReissueInterceptor implements NestInterceptor {
     const why = cause instanceof JwtStateError ? cause.code : 'unexpected error';
     this.logger.warn(`${what} (${why}).`);
   }
-}
-
-/** Whether the handler takes `@Res()` or `@Next()` for itself: nobody knows when its headers leave. */
-function sendsItself(context: ExecutionContext): boolean {
-  const args: Record<string, { data?: { passthrough?: boolean } }> =
-    Reflect.getMetadata(ROUTE_ARGS_METADATA, context.getClass(), context.getHandler().name) ?? {};
-  const own = [RouteParamtypes.RESPONSE, RouteParamtypes.NEXT].map(String);
-  return Object.entries(args).some(
-    ([key, { data }]) => own.includes(key.split(':', 1)[0] as string) && !data?.passthrough,
-  );
 }

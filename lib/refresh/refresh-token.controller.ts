@@ -16,7 +16,7 @@ import { LeavesReissuing } from '../guards/leaves-reissuing.js';
 import { type RequestToken, requestToken } from '../guards/request-token.js';
 import { WrongContextError } from '../jwt-state.errors.js';
 import { Reissuer } from '../reissue/reissuer.js';
-import type { TokenResponse } from '../token/issued-token.js';
+import type { IssuedToken, TokenResponse } from '../token/issued-token.js';
 import { TokenMint } from '../token/token-mint.js';
 
 /**
@@ -39,14 +39,15 @@ export class RefreshTokenController {
   async refresh(
     @Req() request: AnyRequest,
     @Res({ passthrough: true }) response: AnyResponse,
-  ): Promise<TokenResponse | Omit<TokenResponse, 'access_token'>> {
+  ): Promise<IssuedToken | Omit<TokenResponse, 'access_token'>> {
     if (!this.mint.canSign) throw new NotFoundException();
     const token = this.tokenOf(request);
     const issued = await this.reissuer.replace(token.tip, { renew: true }, token.presented);
     this.delivery.stage(response, issued, token.origin);
-    const { access_token, ...rest } = issued.toJSON();
+    if (token.origin === 'header') return issued;
     // Scripts that cannot read the cookie must not find its content here.
-    return token.origin === 'cookie' ? rest : { access_token, ...rest };
+    const { access_token: _, ...rest } = issued.toJSON();
+    return rest;
   }
 
   private tokenOf(request: AnyRequest): RequestToken {

@@ -17,6 +17,14 @@ export interface ProtocolSettings {
   readonly renew: boolean;
 }
 
+export interface ProtocolParts {
+  readonly denyList: DenyList;
+  readonly reissuer: Reissuer;
+  readonly claims: ClaimsReader;
+  readonly clock: Clock;
+  readonly settings: ProtocolSettings;
+}
+
 /**
  * The commit protocol around a handler that changes the caller's own state.
  *
@@ -30,53 +38,25 @@ export interface ProtocolSettings {
  * come apart.
  */
 export class CommitProtocol {
-  constructor(
-    private readonly denyList: DenyList,
-    private readonly reissuer: Reissuer,
-    private readonly claims: ClaimsReader,
-    private readonly clock: Clock,
-    private readonly settings: ProtocolSettings,
-  ) {}
+  constructor(private readonly parts: ProtocolParts) {}
 
   /** Step 1. @throws DenyListUnavailableError: nothing has changed, and the handler must not run */
   async begin(token: ResolvedToken, change: ChangeScope): Promise<PendingCommit> {
-    const { current } = token;
+    const { sid, sub } = token.current;
     const scope: Scope =
-      change === 'session'
-        ? { name: 'sid', value: current.sid }
-        : { name: 'sub', value: current.sub };
+      change === 'session' ? { name: 'sid', value: sid } : { name: 'sub', value: sub };
+    // Without a claims source there is no fresh truth that others could be sent to: no mark.
+    const mark = this.parts.claims.hasSource ? await this.open(scope) : undefined;
+    return new PendingCommit(this.parts, token, scope, mark);
+  }
+
+  private async open(scope: Scope): Promise<OpenMark> {
+    const { denyList, clock, settings } = this.parts;
     const owner = uuidv7();
-    // Without a claims source there is no fresh truth that others could be sent to.
-    if (!this.claims.hasSource) return new PendingCommit(this, token, scope, undefined);
     // The skew on top: the deadline is held against other hosts' clocks.
-    const until = this.clock.now() + this.settings.handlerTimeout + CLOCK_SKEW_MS;
-    const mark = await this.denyList.markStale(scope, { opens: { owner, until } });
-    return new PendingCommit(this, token, scope, { owner, until, mark });
-  }
-
-  /** @internal Step 3, after success. */
-  async close(scope: Scope, { owner, mark }: OpenMark): Promise<void> {
-    await this.denyList.markStale(scope, { closes: owner }, mark);
-  }
-
-  /**
-   * @internal Step 3, after a failure. An error does not prove that the handler has stopped: a
-   * timeout around it leaves it running, and it may commit yet. So its deadline stays, under a
-   * name that all failures of a scope share, or a client could fill the mark with them.
-   */
-  async abandon(scope: Scope, { owner, until, mark }: OpenMark): Promise<void> {
-    const opens = { owner: ABANDONED, until };
-    await this.denyList.markStale(scope, { closes: owner, opens }, mark);
-  }
-
-  /** @internal Step 4. */
-  async replace(token: ResolvedToken, handler: HandlerScope): Promise<IssuedToken | undefined> {
-    const { changes } = handler;
-    if (!this.claims.hasSource && changes === undefined) return undefined;
-    const request = { changes, renew: this.settings.renew };
-    const issued = await this.reissuer.replace(token.tip, request, token.presented);
-    handler.settle(issued);
-    return issued;
+    const until = clock.now() + settings.handlerTimeout + CLOCK_SKEW_MS;
+    const value = await denyList.markStale(scope, { opens: { owner, until } });
+    return { owner, until, value };
   }
 }
 
@@ -87,7 +67,7 @@ interface OpenMark {
   readonly owner: string;
   readonly until: number;
   /** As it was written. */
-  readonly mark: string;
+  readonly value: string;
 }
 
 /** A handler between step 1 and step 4. */
@@ -95,11 +75,10 @@ export class PendingCommit {
   readonly handler: HandlerScope;
 
   constructor(
-    private readonly protocol: CommitProtocol,
+    private readonly parts: ProtocolParts,
     private readonly token: ResolvedToken,
     private readonly scope: Scope,
-    /** Absent without a claims source. */
-    private readonly open: OpenMark | undefined,
+    private readonly mark: OpenMark | undefined,
   ) {
     this.handler = new HandlerScope(token.current.sid);
   }
@@ -112,17 +91,34 @@ export class PendingCommit {
   /** Step 3. @throws DenyListUnavailableError: the change may have happened; the deadline covers it */
   async close(): Promise<void> {
     this.handler.end();
-    if (this.open) await this.protocol.close(this.scope, this.open);
+    if (!this.mark) return;
+    const { owner, value } = this.mark;
+    await this.parts.denyList.markStale(this.scope, { closes: owner }, value);
   }
 
-  /** Step 3, when the handler failed, as far as anybody knows. @throws DenyListUnavailableError */
+  /**
+   * Step 3, when the handler failed. An error does not prove that it has stopped: a timeout around
+   * it leaves it running, and it may commit yet. So its deadline stays, under a name that all
+   * failures of a scope share, or a client could fill the mark with them.
+   *
+   * @throws DenyListUnavailableError
+   */
   async abandon(): Promise<void> {
     this.handler.end();
-    if (this.open) await this.protocol.abandon(this.scope, this.open);
+    if (!this.mark) return;
+    const { owner, until, value } = this.mark;
+    const opens = { owner: ABANDONED, until };
+    await this.parts.denyList.markStale(this.scope, { closes: owner, opens }, value);
   }
 
   /** Step 4. `undefined`: there is nothing to reissue. */
-  replace(): Promise<IssuedToken | undefined> {
-    return this.protocol.replace(this.token, this.handler);
+  async replace(): Promise<IssuedToken | undefined> {
+    const { changes } = this.handler;
+    const { claims, reissuer, settings } = this.parts;
+    if (!claims.hasSource && changes === undefined) return undefined;
+    const request = { changes, renew: settings.renew };
+    const issued = await reissuer.replace(this.token.tip, request, this.token.presented);
+    this.handler.settle(issued);
+    return issued;
   }
 }

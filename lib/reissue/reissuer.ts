@@ -61,7 +61,28 @@ export class Reissuer {
     // Signed before it is written: a token that cannot be signed must not replace one that works.
     const issued = this.mint.sign(successor);
     const winner = await this.denyList.supersede(predecessor, successor);
-    return winner ? { successor: winner } : { successor, issued };
+    if (winner) return { successor: winner };
+    await this.confirmDeparture(predecessor, successor);
+    return { successor, issued };
+  }
+
+  /**
+   * A session that leaves a tenant must not slip out of a revocation of it that came while the
+   * claims were read: the successor is not in its scope any more, so the predecessor is asked.
+   */
+  private async confirmDeparture(
+    predecessor: VerifiedToken,
+    successor: VerifiedToken,
+  ): Promise<void> {
+    const left = missingScopes(
+      this.denyList.scopesOf(predecessor),
+      this.denyList.scopesOf(successor),
+    );
+    if (left.length === 0) return;
+    // No answer is no reason to keep the new token back: the old one leads to it by now.
+    if (await this.denyList.isSessionAlive(predecessor).catch(() => true)) return;
+    await this.denyList.revokeSession(predecessor.sid).catch(() => {});
+    throw new TokenRevokedError();
   }
 
   /**
@@ -111,15 +132,15 @@ export class Reissuer {
     const { claims, snapshot } = await this.readAll(predecessor, before, request.changes);
     const scopes = this.denyList.scopesOf(withClaims(predecessor, claims));
     const { auth_time } = predecessor;
-    const exp = request.renew ? this.mint.freshExpiry(snapshot.readAt, auth_time) : predecessor.exp;
+    // On a host whose clock is behind, `exp - iat` must not grow beyond what any token may live.
+    const issuedAt = Math.max(snapshot.readAt, predecessor.iat * 1000);
+    const exp = request.renew ? this.mint.freshExpiry(issuedAt, auth_time) : predecessor.exp;
     const seen = seenBy(snapshot, scopes, {
       revoked: predecessor.seen.revoked ?? [],
       scopes: this.denyList.scopesOf(predecessor),
     });
-    // On a host whose clock is behind, `exp - iat` must not grow beyond what any token may live.
-    const iat = Math.max(toSeconds(snapshot.readAt), predecessor.iat);
     const jti = nextTokenId(this.clock.now(), predecessor.jti);
-    return { ...withClaims(predecessor, claims), jti, iat, exp, seen };
+    return { ...withClaims(predecessor, claims), jti, iat: toSeconds(issuedAt), exp, seen };
   }
 
   /** Where the answer names a scope whose marks were not read, these are read and it is asked again. */

@@ -2,7 +2,7 @@ import type { Scope } from '../deny-list/scopes.js';
 import { InvalidTargetError } from '../jwt-state.errors.js';
 import { isIdentifier } from '../token/token-rules.js';
 import type { TokenVerifier } from '../token/token-verifier.js';
-import type { VerifiedToken } from '../token/verified-token.js';
+import type { ReservedClaims, VerifiedToken } from '../token/verified-token.js';
 
 type ClaimScope = { readonly [claim: string]: string | number };
 
@@ -12,8 +12,8 @@ export type StaleTarget = { readonly sub: string | number } | { readonly sid: st
 /** What to revoke; see `TokenService.revoke`. */
 export type RevokeTarget =
   | string
-  | VerifiedToken
-  | { readonly sub: string | number; readonly except: VerifiedToken }
+  | ReservedClaims
+  | { readonly sub: string | number; readonly except: ReservedClaims }
   | StaleTarget;
 
 /** @throws InvalidTargetError unless exactly one scope is named, with a value */

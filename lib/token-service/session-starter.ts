@@ -74,7 +74,7 @@ export class SessionStarter {
     for (let attempt = 0; attempt < 2; attempt++) {
       const read = this.claims.hasSource ? await this.claims.read(subject, undefined) : {};
       if (read === null) {
-        throw new TokenRevokedError('The claims source gives this subject no token.');
+        throw new TokenRevokedError('This account may hold no token.');
       }
       const claims = { ...read, ...given };
       const missing = missingScopes(this.denyList.scopesAtLogin(subject, claims), snapshot.scopes);

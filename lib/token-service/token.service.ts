@@ -1,4 +1,3 @@
-import { Injectable } from '@nestjs/common';
 import type { StagedDeliveries } from '../delivery/staged-deliveries.js';
 import type { DenyList } from '../deny-list/deny-list.js';
 import type { Scope } from '../deny-list/scopes.js';
@@ -11,7 +10,7 @@ import { signedToken } from '../token/effective-token.js';
 import type { IssuedToken } from '../token/issued-token.js';
 import type { TokenMint } from '../token/token-mint.js';
 import type { TokenVerifier } from '../token/token-verifier.js';
-import type { Claims, VerifiedToken } from '../token/verified-token.js';
+import type { Claims, ReservedClaims, VerifiedToken } from '../token/verified-token.js';
 import { type RevokeTarget, readScope, readTarget, type StaleTarget } from './revoke-target.js';
 import { IssueContext, type SessionStarter } from './session-starter.js';
 
@@ -37,7 +36,6 @@ export interface TokenServiceParts {
  *
  * @publicApi
  */
-@Injectable()
 export class TokenService<C extends Claims = Claims> {
   readonly #parts: TokenServiceParts;
 
@@ -101,21 +99,22 @@ export class TokenService<C extends Claims = Claims> {
    * @example
    * ```ts
    * @Post('tenant')
-   * @ReissuesToken()
-   * switchTenant(@CurrentToken() token: VerifiedToken, @Body() { tenant }: SwitchTenant) {
-   *   return this.tokens.reissue(token, { tenant });
+   * @ReissuesToken({ scope: 'session' })
+   * async switchTenant(@CurrentToken() token: VerifiedToken, @Body() { tenant }: SwitchTenant) {
+   *   await this.tokens.reissue(token, { tenant }); // travels as `delivery` says
    * }
    * ```
    * @throws TokenRevokedError, ClaimsUnavailableError, TokenTooLargeError, NoSigningKeyError
    */
-  async reissue(current: VerifiedToken, changes?: Partial<C>): Promise<IssuedToken<C>> {
+  async reissue(current: ReservedClaims, changes?: Partial<C>): Promise<IssuedToken<C>> {
     this.#requireSigningKey();
     const checked = changes && checkedClaims('changes given to reissue()', changes);
     const scope = currentHandlerScope();
-    if (scope?.covers(current)) return scope.stage(checked) as IssuedToken<C>;
+    const token = current as VerifiedToken;
+    if (scope?.covers(token)) return scope.stage(checked) as IssuedToken<C>;
     const { reissuer, renew } = this.#parts;
     const request = { changes: checked, renew };
-    return (await reissuer.replace(signedToken(current), request)) as IssuedToken<C>;
+    return (await reissuer.replace(signedToken(token), request)) as IssuedToken<C>;
   }
 
   /**

@@ -53,7 +53,7 @@ export class ClaimsReader {
 }
 
 /** Claims as they will come out of the token: through JSON once, with no reserved name among them. */
-export function checkedClaims(origin: string, given: Claims): Claims {
+export function checkedClaims(origin: string, given: object): Claims {
   const claims = throughJson(origin, given);
   if (typeof claims !== 'object' || claims === null || Array.isArray(claims)) {
     throw new ClaimsInvalidError(`The ${origin} must give an object of claims.`);

@@ -90,7 +90,7 @@ function fromSecret({ algorithm, secret, kid, ...rest }: SecretKeyOptions): Sign
   refuseUnknown(rest, ['algorithm', 'secret', 'kid']);
   if (secret === undefined || secret === null || secret === '') {
     throw new JwtStateConfigError(
-      'keys.secret is missing. Set it from the environment, e.g. `openssl rand -base64 48`.',
+      'keys.secret is missing. Set it from the environment, e.g. `openssl rand -base64 64`.',
     );
   }
   const key = toSecretKey(secret);

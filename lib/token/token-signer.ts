@@ -1,10 +1,8 @@
-import { Injectable } from '@nestjs/common';
 import { JwtService } from '@nestjs/jwt';
 import { NoSigningKeyError } from '../jwt-state.errors.js';
 import type { SigningKeys } from './signing-keys.js';
 
 /** Turns a payload into a signed JWT of the given `typ`. */
-@Injectable()
 export class TokenSigner {
   constructor(
     private readonly jwt: JwtService,
