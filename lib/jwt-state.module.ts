@@ -1,4 +1,10 @@
-import { type DynamicModule, Module, type Provider } from '@nestjs/common';
+import {
+  type DynamicModule,
+  Inject,
+  Module,
+  type OnModuleDestroy,
+  type Provider,
+} from '@nestjs/common';
 import { APP_FILTER, APP_GUARD, DiscoveryModule } from '@nestjs/core';
 import { systemClock } from './clock.js';
 import { CredentialReader } from './delivery/credential-reader.js';
@@ -70,7 +76,15 @@ const providers: Provider[] = [
  * @publicApi
  */
 @Module({ imports: [DiscoveryModule] })
-export class JwtStateModule extends ConfigurableModuleClass {
+export class JwtStateModule extends ConfigurableModuleClass implements OnModuleDestroy {
+  constructor(@Inject(ASSEMBLY) private readonly assembly: Assembly) {
+    super();
+  }
+
+  onModuleDestroy(): void {
+    this.assembly.denyList.close();
+  }
+
   /**
    * @example
    * ```ts

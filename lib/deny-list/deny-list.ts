@@ -60,6 +60,7 @@ export class DenyList {
   private readonly markLifetime: number;
   /** Longer than the grace period: a reissue that takes its time must still find the tip. */
   private readonly nextLifetime: number;
+  private isClosed = false;
 
   constructor(
     private readonly store: DenyListStore,
@@ -70,6 +71,11 @@ export class DenyList {
   ) {
     this.markLifetime = settings.longestLifetime + settings.clockTolerance + MARGIN_MS;
     this.nextLifetime = settings.reissueTimeout + settings.gracePeriod + MARGIN_MS;
+  }
+
+  /** Ends what goes on behind the responses; the application shuts down. */
+  close(): void {
+    this.isClosed = true;
   }
 
   scopesOf(token: VerifiedToken): Scope[] {
@@ -242,7 +248,7 @@ export class DenyList {
   private completeLater(token: VerifiedToken, record: Successor): undefined {
     const end = record.at + this.nextLifetime;
     const again = () => {
-      if (this.clock.now() >= end) return;
+      if (this.isClosed || this.clock.now() >= end) return;
       this.writeTokenRecord(token, record).catch(() => this.completeLater(token, record));
     };
     setTimeout(again, RETRY_AFTER_MS).unref();

@@ -33,6 +33,7 @@ return false`;
 export class RedisStore implements DenyListStore {
   readonly atomic = 'store';
   readonly ephemeral = false;
+  private wasOpen = false;
 
   constructor(private readonly adapter: KeyvRedisAdapter) {}
 
@@ -75,9 +76,13 @@ export class RedisStore implements DenyListStore {
     return { written: false, current: toText(answer) || undefined };
   }
 
+  /** Connects a client that was never connected; one that its owner has closed stays closed. */
   private async client(): Promise<RedisCommands> {
     const { client } = this.adapter;
-    return client.isOpen ? client : this.adapter.getClient();
+    if (!client.isOpen && this.wasOpen) throw new Error('The Redis client has been closed.');
+    const open = client.isOpen ? client : await this.adapter.getClient();
+    this.wasOpen = true;
+    return open;
   }
 
   private name(key: string): string {
