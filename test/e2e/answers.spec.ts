@@ -3,15 +3,19 @@ import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import { afterEach, describe, expect, it } from '@jest/globals';
 import {
+  type CallHandler,
   Controller,
+  type ExecutionContext,
   HttpCode,
   Module,
+  type NestInterceptor,
   Post,
   Redirect,
   Req,
   Res,
   StreamableFile,
   UseGuards,
+  UseInterceptors,
 } from '@nestjs/common';
 import {
   CurrentToken,
@@ -22,6 +26,7 @@ import {
   TokenService,
   type VerifiedToken,
 } from 'nestjs-jwt-state';
+import { timeout } from 'rxjs';
 import { expectNewToken } from '../support/expectations.js';
 import { Latch } from '../support/latch.js';
 import { claimsOf, clock, closeApps, PLATFORMS, SECRET, startApp } from '../support/test-app.js';
@@ -30,10 +35,17 @@ import { Users } from '../support/users.js';
 const handler = {
   runs: new Latch('the handler runs'),
   sawClientGo: new Latch('the client has gone'),
+  mayCommit: new Latch('it commits'),
 };
 
 type AnyRequest = IncomingMessage | { raw: IncomingMessage };
 type AppToken = VerifiedToken<{ plan: string }>;
+
+class ImpatientInterceptor implements NestInterceptor {
+  intercept(_context: ExecutionContext, next: CallHandler) {
+    return next.handle().pipe(timeout(10));
+  }
+}
 
 @Controller()
 @UseGuards(JwtStateGuard)
@@ -58,6 +70,15 @@ class ChangingController {
     await once(('raw' in request ? request.raw : request).socket, 'close');
     handler.sawClientGo.open();
     return { ok: true };
+  }
+
+  /** Answers after a moment, and goes on: what an interceptor with a timeout does to a handler. */
+  @Post('late')
+  @UseInterceptors(ImpatientInterceptor)
+  @ReissuesToken()
+  async late(@CurrentToken('sub') sub: string) {
+    await handler.mayCommit.opened;
+    this.users.set(sub, { plan: 'premium' });
   }
 
   @Post('stream')
@@ -119,6 +140,18 @@ describe.each(PLATFORMS)('the answer of a @ReissuesToken() handler: %s', (platfo
     await new Promise((resolve) => setTimeout(resolve, 20));
     clock.advance('2m');
     expectNewToken(await app.get('/me', token), { plan: 'premium' });
+  });
+
+  it('stays provisional where the handler was given up and may commit yet', async () => {
+    handler.mayCommit = new Latch('it commits');
+    const app = await startApp({ platform, controllers: [ChangingController] });
+    const first = await app.logIn('alice');
+    expect((await app.post('/late', first)).status).toBe(500);
+    const before = expectNewToken(await app.get('/me', first), { plan: 'free' });
+    handler.mayCommit.open();
+    await new Promise((resolve) => setImmediate(resolve));
+    clock.advance('66s');
+    expectNewToken(await app.get('/me', before), { plan: 'premium' });
   });
 
   it.each(['stream', 'redirect', 'unprocessable', 'empty'])(

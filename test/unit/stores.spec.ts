@@ -9,7 +9,7 @@ import { BoundedStore } from '../../lib/deny-list/bounded.store.js';
 import { createMemoryCache, createStore } from '../../lib/deny-list/create-store.js';
 import { type DenyListStore, StoreAnswerError } from '../../lib/deny-list/deny-list.store.js';
 import { KeyvStore } from '../../lib/deny-list/keyv.store.js';
-import { RedisStore } from '../../lib/deny-list/redis.store.js';
+import { type KeyvRedisAdapter, RedisStore } from '../../lib/deny-list/redis.store.js';
 import { DenyListUnavailableError, JwtStateConfigError } from '../../lib/jwt-state.errors.js';
 import { FakeClock } from '../support/fake-clock.js';
 import { MemoryStore } from '../support/memory-store.js';
@@ -521,5 +521,28 @@ describe('a store with bounds', () => {
     while (performance.now() < until);
     expect(await answer).toEqual(['answer']);
     port1.close();
+  });
+});
+
+describe('RedisStore and the client of its owner', () => {
+  it('connects a client that never was, and leaves one closed that its owner has closed', async () => {
+    let connected = 0;
+    const client = { isOpen: false, get: async () => null, mGet: async () => [null] };
+    const adapter = {
+      client,
+      getClient: async () => {
+        connected += 1;
+        client.isOpen = true;
+        return client;
+      },
+      createKeyPrefix: (key: string) => key,
+      isCluster: () => false,
+    };
+    const store = new RedisStore(adapter as unknown as KeyvRedisAdapter);
+    expect(await store.read(['a'])).toEqual([undefined]);
+    expect(connected).toBe(1);
+    client.isOpen = false;
+    await expect(store.read(['a'])).rejects.toThrow(/closed/);
+    expect(connected).toBe(1);
   });
 });
