@@ -27,3 +27,16 @@ export class Latch {
     await Promise.race([this.released, patience]).finally(() => clearTimeout(timer));
   }
 }
+
+/** Tries until it holds: for what happens behind the answer that a client has already. */
+export async function eventually(holds: () => void | Promise<void>): Promise<void> {
+  const patience = Date.now() + PATIENCE_MS;
+  for (;;) {
+    try {
+      return await holds();
+    } catch (error) {
+      if (Date.now() > patience) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  }
+}
