@@ -6,20 +6,28 @@ export {
   CookieOptions,
   DeliveryOptions,
   DenyListOptions,
+  ForeignIssuerOptions,
   JwtStateOptions,
   type JwtStateOptionsFactory,
+  LegacyOptions,
+  RefreshCookieOptions,
   RefreshOptions,
+  RefreshTokenOptions,
   ReissueOptions,
   SessionOptions,
 } from './jwt-state.options.js';
 export type { Duration } from './duration.js';
 export type {
   Algorithm,
+  AsymmetricAlgorithm,
   KeyMaterial,
   KeyOptions,
   KeyPairOptions,
+  KeysOption,
+  RemoteKeyOptions,
   SecretKeyOptions,
-} from './token/signing-keys.js';
+} from './keys/key-options.js';
+export type { ForeignClaims, SubjectOf } from './token/adopted-token.js';
 
 // Use
 export { JwtStateGuard } from './guards/jwt-state.guard.js';
@@ -27,6 +35,7 @@ export { CurrentToken } from './decorators/current-token.decorator.js';
 export { Public } from './decorators/public.decorator.js';
 export { ReissuesToken, type ReissuesTokenOptions } from './decorators/reissues-token.decorator.js';
 export { TokenService } from './token-service/token.service.js';
+export { TokenIssuer } from './token-service/token-issuer.js';
 export { IssueContext } from './token-service/session-starter.js';
 export { IssuedToken, type TokenResponse } from './token/issued-token.js';
 export type { RevokeTarget, StaleTarget } from './token-service/revoke-target.js';
@@ -34,9 +43,19 @@ export type { Claims, ReservedClaims, Seen, VerifiedToken } from './token/verifi
 export { TokenDelivery } from './delivery/token-delivery.js';
 export type { AnyResponse } from './delivery/raw-http.js';
 
+export { TokenEvents } from './events/token-events.js';
+export type {
+  EventTarget,
+  JwtStateEventName,
+  JwtStateEvents,
+  ReissueReason,
+  RevokeReason,
+} from './events/events.js';
+
 // Extend
 export { TokenReissueInterceptor } from './interceptors/token-reissue.interceptor.js';
 export { RefreshTokenController } from './refresh/refresh-token.controller.js';
+export { JwksController } from './keys/jwks.controller.js';
 export type { Clock } from './clock.js';
 export { CLOCK as JWT_STATE_CLOCK } from './jwt-state.tokens.js';
 
@@ -47,11 +66,14 @@ export {
   ClaimsUnavailableError,
   DenyListLostError,
   DenyListUnavailableError,
+  ForeignTokenError,
+  InvalidGrantError,
   InvalidRequestError,
   InvalidTargetError,
   JwtStateConfigError,
   JwtStateError,
   type JwtStateErrorCode,
+  KeysUnavailableError,
   NoClaimsSourceError,
   NoSigningKeyError,
   SessionExpiredError,

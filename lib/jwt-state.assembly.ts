@@ -2,61 +2,82 @@ import { JwtService } from '@nestjs/jwt';
 import type { Clock } from './clock.js';
 import { CredentialReader } from './delivery/credential-reader.js';
 import { StagedDeliveries } from './delivery/staged-deliveries.js';
-import { TokenDelivery } from './delivery/token-delivery.js';
-import { DenyList } from './deny-list/deny-list.js';
+import { TokenCookie } from './delivery/token-cookie.js';
+import { type TokenCookies, TokenDelivery } from './delivery/token-delivery.js';
+import { DenyList, MARGIN_MS } from './deny-list/deny-list.js';
 import { DenyListKeys } from './deny-list/deny-list.keys.js';
 import type { DenyListStore } from './deny-list/deny-list.store.js';
 import { SuccessorCodec } from './deny-list/successor.js';
-import type { JwtStateConfig } from './jwt-state.config.js';
+import { TokenEvents } from './events/token-events.js';
+import type { Cookie, JwtStateConfig } from './jwt-state.config.js';
+import type { Keys } from './keys/create-keys.js';
+import type { VerificationKeys } from './keys/verification-keys.js';
+import { RefreshCredentials } from './refresh/refresh-credentials.js';
+import { RefreshTokens } from './refresh/refresh-tokens.js';
 import { CommitProtocol } from './reissue/commit-protocol.js';
 import { Reissuer } from './reissue/reissuer.js';
+import { TokenComposer } from './reissue/token-composer.js';
 import { TokenResolver } from './reissue/token-resolver.js';
+import { SessionRecords } from './session/session-records.js';
 import { ClaimsReader } from './token/claims-reader.js';
-import type { SigningKeys } from './token/signing-keys.js';
 import { TokenMint } from './token/token-mint.js';
+import type { AccessProfiles } from './token/token-profile.js';
 import type { TokenRules } from './token/token-rules.js';
 import { TokenSigner } from './token/token-signer.js';
+import { ACCESS_TOKEN_TYPE } from './token/token-types.js';
 import { TokenVerifier } from './token/token-verifier.js';
 import { SessionStarter } from './token-service/session-starter.js';
 import { TokenService } from './token-service/token.service.js';
+import { TokenIssuer } from './token-service/token-issuer.js';
 
 /** What a client can send back: servers refuse longer headers, browsers drop longer cookies. */
 const HEADER_LIMIT = 8_192;
 const COOKIE_LIMIT = 4_096;
 
+/** What signing libraries write by default: `JWT`, or nothing. */
+const LEGACY_TYPES = ['jwt', ''];
+
 /** The outside world of the rules. */
 export interface AssemblyParts {
   readonly config: JwtStateConfig;
-  readonly keys: SigningKeys;
+  readonly keys: Keys;
   readonly store: DenyListStore;
   readonly clock: Clock;
+  readonly events?: TokenEvents;
+  /** What stands before the path of every route, as in `/api`. */
+  readonly globalPrefix?: () => string;
 }
 
 export type Assembly = ReturnType<typeof assemble>;
 
 /** Puts the module's objects together. Needs no Nest: tests build the same thing in one call. */
-export function assemble({ config, keys, store, clock }: AssemblyParts) {
-  const rules = rulesOf(config, keys);
+export function assemble(parts: AssemblyParts) {
+  const { config, keys, store, clock, events = new TokenEvents(clock) } = parts;
+  const rules = rulesOf(config);
   const renew = config.expiry === 'renew';
-  const jwt = new JwtService({
-    secretOrKeyProvider: (type) =>
-      (type === 0 ? keys.signingKey : keys.verificationKey) as NonNullable<typeof keys.signingKey>,
-  });
-  const verifier = new TokenVerifier(jwt, rules, clock);
-  const signer = new TokenSigner(jwt, keys);
+  const jwt = new JwtService({});
+  const verifier = new TokenVerifier(jwt, profilesOf(config, keys, rules), clock);
+  const signer = new TokenSigner(jwt, keys.signing);
   const mint = new TokenMint(signer, clock, {
     issuer: config.issuer,
     audience: config.audience,
     lifetime: config.accessTokenLifetime,
     sessionMaxAge: config.sessionMaxAge,
-    sizeLimit: sizeLimitOf(config.delivery),
+    refreshTokens: config.refreshTokens && {
+      lifetime: config.refreshTokens.lifetime,
+      inBody: config.refreshTokens.cookie === undefined,
+      sizeLimit: sizeLimitOf(config.refreshTokens.cookie),
+    },
+    sizeLimit: sizeLimitOf(config.delivery.usesCookie ? config.delivery.cookie : undefined),
   });
   const claims = new ClaimsReader(config.claims, config.claimsTimeout);
+  const names = new DenyListKeys(config.denyList.prefix);
   const denyList = new DenyList(
     store,
-    new DenyListKeys(config.denyList.prefix),
+    names,
     new SuccessorCodec(signer, verifier, rules),
     clock,
+    events,
     {
       onLoss: config.denyList.onLoss,
       claims: config.denyList.claims,
@@ -66,8 +87,16 @@ export function assemble({ config, keys, store, clock }: AssemblyParts) {
       reissueTimeout: config.handlerTimeout + config.claimsTimeout,
     },
   );
-  const reissuer = new Reissuer(denyList, claims, mint, clock);
-  const resolver = new TokenResolver(denyList, reissuer, claims, mint, {
+  const sessions = new SessionRecords(store, names, signer, verifier, rules, clock, {
+    sessionMaxAge: config.sessionMaxAge,
+    margin: config.clockTolerance + MARGIN_MS,
+  });
+  const composer = new TokenComposer(denyList, claims, mint, clock);
+  const reissuer = new Reissuer(denyList, composer, mint, config.refreshTokens && sessions, events);
+  const refreshTokens =
+    config.refreshTokens &&
+    new RefreshTokens({ verifier, denyList, composer, mint, sessions, events });
+  const resolver = new TokenResolver(denyList, reissuer, composer, mint, events, {
     onUnavailable: config.denyList.onUnavailable,
     renew,
   });
@@ -78,51 +107,93 @@ export function assemble({ config, keys, store, clock }: AssemblyParts) {
     clock,
     settings: { handlerTimeout: config.handlerTimeout, renew },
   });
-  const starter = new SessionStarter(denyList, claims, mint, clock);
+  const starter = new SessionStarter(denyList, claims, mint, events, clock);
   const staged = new StagedDeliveries();
-  const tokens = new TokenService({
+  const serviceParts = {
     verifier,
     starter,
     resolver,
     reissuer,
+    refreshTokens,
     mint,
     claims,
     denyList,
     staged,
     scopeClaims: config.denyList.claims,
     renew,
-  });
-  const credentials = new CredentialReader(
-    config.delivery.usesCookie ? config.delivery.cookie.name : undefined,
-  );
-  const delivery = new TokenDelivery(config.delivery, staged);
+  };
+  const tokens = new TokenService(serviceParts);
+  const issuer = config.denyList.isOn ? tokens : new TokenIssuer(serviceParts);
+  const cookies = cookiesOf(config, parts.globalPrefix);
+  const credentials = new CredentialReader(cookies.access);
+  const refreshCredentials = new RefreshCredentials(refreshTokens !== undefined, cookies.refresh);
+  const delivery = new TokenDelivery(config.delivery, staged, cookies);
   return {
     keys,
     verifier,
     mint,
     denyList,
     reissuer,
+    refreshTokens,
+    refreshCredentials,
     resolver,
     protocol,
     tokens,
+    issuer,
     credentials,
     delivery,
+    events,
+  };
+}
+
+function cookiesOf(config: JwtStateConfig, globalPrefix: () => string = () => ''): TokenCookies {
+  const { delivery, refreshPath, refreshTokens } = config;
+  const refreshRoute = () =>
+    `/${[globalPrefix(), refreshPath || '']
+      .flatMap((path) => path.split('/'))
+      .filter(Boolean)
+      .join('/')}`;
+  return {
+    access: delivery.usesCookie ? new TokenCookie(delivery.cookie) : undefined,
+    refresh: refreshTokens?.cookie && new TokenCookie(refreshTokens.cookie, refreshRoute),
   };
 }
 
 /** A cookie's limit covers its name, too. */
-function sizeLimitOf({ usesCookie, cookie }: JwtStateConfig['delivery']): number {
-  return usesCookie ? COOKIE_LIMIT - `${cookie.name}=`.length : HEADER_LIMIT;
+function sizeLimitOf(cookie: Cookie | undefined): number {
+  return cookie ? COOKIE_LIMIT - `${cookie.name}=`.length : HEADER_LIMIT;
 }
 
-function rulesOf(config: JwtStateConfig, keys: SigningKeys): TokenRules {
+function rulesOf(config: JwtStateConfig): TokenRules {
   return {
-    algorithm: keys.algorithm,
-    kid: keys.kid,
     issuer: config.issuer,
     audience: config.audience,
     clockTolerance: config.clockTolerance,
     longestLifetime: config.denyList.longestLifetime,
     scopeClaims: config.denyList.claims,
+  };
+}
+
+function profilesOf(config: JwtStateConfig, keys: Keys, rules: TokenRules): AccessProfiles {
+  const { legacy, foreignIssuers } = config;
+  return {
+    own: { types: [ACCESS_TOKEN_TYPE], keys: keys.own, rules },
+    legacy: legacy && {
+      types: LEGACY_TYPES,
+      keys: keys.legacy as VerificationKeys,
+      rules: { ...rules, issuer: legacy.issuer, audience: legacy.audience },
+      adoption: legacy.adoption,
+    },
+    foreign: new Map(
+      foreignIssuers.map(({ issuer, audience, types, adoption }) => [
+        issuer,
+        {
+          types,
+          keys: keys.foreign.get(issuer) as VerificationKeys,
+          rules: { ...rules, issuer, audience },
+          adoption,
+        },
+      ]),
+    ),
   };
 }

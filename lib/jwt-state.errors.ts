@@ -13,12 +13,15 @@ export type JwtStateErrorCode =
   | 'DENY_LIST_LOST'
   | 'DENY_LIST_UNAVAILABLE'
   | 'CLAIMS_UNAVAILABLE'
+  | 'KEYS_UNAVAILABLE'
   | 'TOO_MANY_SUCCESSORS'
   | 'CLAIMS_INVALID'
   | 'TOKEN_TOO_LARGE'
   | 'TOKEN_NOT_READY'
   | 'NO_SIGNING_KEY'
   | 'NO_CLAIMS_SOURCE'
+  | 'FOREIGN_TOKEN'
+  | 'INVALID_GRANT'
   | 'INVALID_TARGET'
   | 'WRONG_CONTEXT';
 
@@ -56,10 +59,11 @@ export abstract class JwtStateError extends HttpException {
     readonly code: JwtStateErrorCode,
     message: string,
     options?: HttpExceptionOptions,
+    error = REASONS[status],
   ) {
     // What went wrong inside is for the log, not for whoever sent the request.
     const shown = status === 500 ? REASONS[status] : message;
-    super({ statusCode: status, code, message: shown, error: REASONS[status] }, status, options);
+    super({ statusCode: status, code, message: shown, error }, status, options);
     this.message = message;
     this.name = new.target.name;
   }
@@ -76,6 +80,22 @@ export class InvalidRequestError extends JwtStateError {
   override readonly bearerError = 'invalid_request';
   constructor(message: string) {
     super(400, 'INVALID_REQUEST', message);
+  }
+}
+
+/**
+ * The refresh token leads to nothing (RFC 6749 §5.2). Unknown, expired, revoked and reused are
+ * answered alike, so that nobody learns from the answer which it was.
+ */
+export class InvalidGrantError extends JwtStateError {
+  constructor() {
+    super(
+      400,
+      'INVALID_GRANT',
+      'The refresh token is not valid: log in again.',
+      {},
+      'invalid_grant',
+    );
   }
 }
 
@@ -162,6 +182,14 @@ export class ClaimsUnavailableError extends JwtStateError {
   }
 }
 
+/** The issuer's key set cannot be fetched: nobody can say whether the token's key is in it. */
+export class KeysUnavailableError extends JwtStateError {
+  override readonly retryAfter = 1;
+  constructor(cause?: unknown) {
+    super(503, 'KEYS_UNAVAILABLE', 'The keys of the issuer cannot be read.', { cause });
+  }
+}
+
 /** The chain of successors is longer than anyone follows in one request. Nothing was consumed. */
 export class TooManySuccessorsError extends JwtStateError {
   override readonly retryAfter = 1;
@@ -204,6 +232,17 @@ export class TokenNotReadyError extends JwtStateError {
 export class NoSigningKeyError extends JwtStateError {
   constructor() {
     super(500, 'NO_SIGNING_KEY', 'This service verifies only: it has no key to sign tokens with.');
+  }
+}
+
+/** Another issuer's token was to be replaced. Only its issuer can do that. */
+export class ForeignTokenError extends JwtStateError {
+  constructor() {
+    super(
+      500,
+      'FOREIGN_TOKEN',
+      "This token is another issuer's: it cannot be reissued here. Its client asks that issuer.",
+    );
   }
 }
 

@@ -7,5 +7,8 @@ export const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYN
   })
     .setClassMethodName('forRoot')
     .setFactoryMethodName('createJwtStateOptions')
-    .setExtras<StaticOptions>({ guard: undefined, refresh: undefined }, (definition) => definition)
+    .setExtras<StaticOptions>(
+      { guard: undefined, refresh: undefined, jwks: undefined, denyList: undefined },
+      (definition) => definition,
+    )
     .build();

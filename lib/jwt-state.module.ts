@@ -1,21 +1,27 @@
 import {
   type DynamicModule,
+  type FactoryProvider,
   Inject,
   Module,
   type OnModuleDestroy,
   type Provider,
+  Scope,
+  type Type,
 } from '@nestjs/common';
-import { APP_FILTER, APP_GUARD, DiscoveryModule } from '@nestjs/core';
-import { systemClock } from './clock.js';
+import { APP_FILTER, APP_GUARD, ApplicationConfig, DiscoveryModule } from '@nestjs/core';
+import { type Clock, systemClock } from './clock.js';
 import { CredentialReader } from './delivery/credential-reader.js';
 import { TokenDelivery } from './delivery/token-delivery.js';
 import { createBoundedStore } from './deny-list/create-store.js';
+import type { DenyListStore } from './deny-list/deny-list.store.js';
+import { TokenEvents } from './events/token-events.js';
 import { JwtStateGuard } from './guards/jwt-state.guard.js';
 import { JwtStateStrategy } from './guards/jwt-state.strategy.js';
 import { TokenReissueInterceptor } from './interceptors/token-reissue.interceptor.js';
 import { type Assembly, assemble } from './jwt-state.assembly.js';
 import { BootCheck } from './jwt-state.boot-check.js';
 import { checkStaticOptions, type JwtStateConfig, resolveOptions } from './jwt-state.config.js';
+import { JwtStateConfigError } from './jwt-state.errors.js';
 import { JwtStateExceptionFilter } from './jwt-state.exception-filter.js';
 import {
   type ASYNC_OPTIONS_TYPE,
@@ -24,43 +30,74 @@ import {
   type OPTIONS_TYPE,
 } from './jwt-state.module-definition.js';
 import type { StaticOptions } from './jwt-state.options.js';
-import { ASSEMBLY, CLOCK, CONFIG, STORE } from './jwt-state.tokens.js';
+import { ASSEMBLY, CLOCK, CONFIG, FIXED_OPTIONS, JWKS, STORE } from './jwt-state.tokens.js';
+import { createKeys } from './keys/create-keys.js';
+import { jwksControllerAt } from './keys/jwks.controller.js';
+import { publicJwks } from './keys/jwks.js';
+import { KeyRing } from './keys/key-ring.js';
+import { RefreshCredentials } from './refresh/refresh-credentials.js';
 import { refreshControllerAt } from './refresh/refresh-token.controller.js';
+import { RefreshTokens } from './refresh/refresh-tokens.js';
 import { CommitProtocol } from './reissue/commit-protocol.js';
 import { Reissuer } from './reissue/reissuer.js';
 import { TokenResolver } from './reissue/token-resolver.js';
-import { createSigningKeys } from './token/signing-keys.js';
 import { TokenMint } from './token/token-mint.js';
 import { TokenService } from './token-service/token.service.js';
+import { TokenIssuer } from './token-service/token-issuer.js';
 
 /** Parts of the assembly under their classes, for guard, interceptor and controller to inject. */
-const parts: Provider[] = [
-  { provide: TokenService, ...part(({ tokens }) => tokens) },
-  { provide: TokenDelivery, ...part(({ delivery }) => delivery) },
-  { provide: TokenResolver, ...part(({ resolver }) => resolver) },
-  { provide: CommitProtocol, ...part(({ protocol }) => protocol) },
-  { provide: Reissuer, ...part(({ reissuer }) => reissuer) },
-  { provide: TokenMint, ...part(({ mint }) => mint) },
-  { provide: CredentialReader, ...part(({ credentials }) => credentials) },
-  {
-    provide: JwtStateStrategy,
-    ...part(({ credentials, verifier, keys }) => new JwtStateStrategy(credentials, verifier, keys)),
-  },
+const parts: FactoryProvider[] = [
+  part(TokenIssuer, ({ issuer }) => issuer),
+  part(TokenDelivery, ({ delivery }) => delivery),
+  part(TokenResolver, ({ resolver }) => resolver),
+  part(CommitProtocol, ({ protocol }) => protocol),
+  part(Reissuer, ({ reissuer }) => reissuer),
+  part(RefreshTokens, ({ refreshTokens }) => refreshTokens),
+  part(RefreshCredentials, ({ refreshCredentials }) => refreshCredentials),
+  part(TokenMint, ({ mint }) => mint),
+  part(CredentialReader, ({ credentials }) => credentials),
+  part(
+    JwtStateStrategy,
+    ({ credentials, verifier }) => new JwtStateStrategy(credentials, verifier),
+  ),
 ];
 
-function part<T>(useFactory: (assembly: Assembly) => T) {
-  return { inject: [ASSEMBLY], useFactory };
+function part<T>(provide: Type<T>, useFactory: (assembly: Assembly) => T | undefined) {
+  return { provide, inject: [ASSEMBLY], useFactory };
 }
+
+/** Revoking needs a deny list; where there is none, whoever asks for it learns so at boot. */
+const withDenyList: Provider = part(TokenService, ({ tokens }) => tokens);
+const withoutDenyList: Provider = {
+  provide: TokenService,
+  scope: Scope.TRANSIENT,
+  useFactory: () => {
+    throw new JwtStateConfigError(
+      'TokenService needs a deny list, and denyList is false. Inject TokenIssuer: it has all but ' +
+        'revoke() and markStale().',
+    );
+  },
+};
 
 const providers: Provider[] = [
   { provide: CLOCK, useValue: systemClock },
-  { provide: CONFIG, inject: [MODULE_OPTIONS_TOKEN], useFactory: resolveOptions },
-  { provide: STORE, inject: [CONFIG, CLOCK], useFactory: createBoundedStore },
+  { provide: TokenEvents, inject: [CLOCK], useFactory: (clock: Clock) => new TokenEvents(clock) },
+  { provide: CONFIG, inject: [MODULE_OPTIONS_TOKEN, FIXED_OPTIONS], useFactory: resolveOptions },
+  { provide: STORE, inject: [CONFIG, CLOCK, TokenEvents], useFactory: createBoundedStore },
   {
     provide: ASSEMBLY,
-    inject: [CONFIG, STORE, CLOCK],
-    useFactory: async (config: JwtStateConfig, store, clock) =>
-      assemble({ config, store, clock, keys: await createSigningKeys(config.keys) }),
+    inject: [CONFIG, STORE, CLOCK, TokenEvents, ApplicationConfig],
+    useFactory: async (
+      config: JwtStateConfig,
+      store: DenyListStore,
+      clock: Clock,
+      events: TokenEvents,
+      application: ApplicationConfig,
+    ) => {
+      const keys = await createKeys(config, clock);
+      const globalPrefix = () => application.getGlobalPrefix();
+      return assemble({ config, keys, store, clock, events, globalPrefix });
+    },
   },
   ...parts,
   JwtStateGuard,
@@ -68,6 +105,13 @@ const providers: Provider[] = [
   BootCheck,
   { provide: APP_FILTER, useClass: JwtStateExceptionFilter },
 ];
+
+/** Made at boot, so that a set that cannot be published stops it. */
+const jwks: Provider = {
+  provide: JWKS,
+  inject: [ASSEMBLY],
+  useFactory: ({ keys }: Assembly) => publicJwks(keys.ring ?? new KeyRing([])),
+};
 
 /**
  * Keeps the claims of running sessions true. Import it once, in the root module; guard, interceptor,
@@ -101,8 +145,8 @@ export class JwtStateModule extends ConfigurableModuleClass implements OnModuleD
   }
 
   /**
-   * With options that come from elsewhere. `guard` and `refresh` shape the module itself, so they
-   * stand beside the factory and not in what it returns.
+   * With options that come from elsewhere. `guard`, `refresh`, `jwks` and `denyList: false` shape the
+   * module itself, so they stand beside the factory and not in what it returns.
    *
    * @example
    * ```ts
@@ -122,18 +166,29 @@ export class JwtStateModule extends ConfigurableModuleClass implements OnModuleD
 }
 
 function complete(definition: DynamicModule, options: StaticOptions): DynamicModule {
-  const { guard, refreshPath } = checkStaticOptions(options);
+  const { guard, refresh, jwks: jwksOption, denyList } = options;
+  const { refreshPath, jwksPath, hasDenyList } = checkStaticOptions(options);
+  const tokenService = hasDenyList ? withDenyList : withoutDenyList;
+  const fixed: StaticOptions = { guard, refresh, jwks: jwksOption, denyList };
   return {
     ...definition,
     global: true,
-    controllers: refreshPath === false ? [] : [refreshControllerAt(refreshPath)],
+    controllers: [
+      ...(refreshPath === false ? [] : [refreshControllerAt(refreshPath)]),
+      ...(jwksPath === false ? [] : [jwksControllerAt(jwksPath)]),
+    ],
     providers: [
       ...(definition.providers ?? []),
+      { provide: FIXED_OPTIONS, useValue: fixed },
       ...providers,
+      tokenService,
+      ...(jwksPath === false ? [] : [jwks]),
       ...(guard === 'global' ? [{ provide: APP_GUARD, useExisting: JwtStateGuard }] : []),
     ],
     exports: [
-      ...parts.map((provider) => (provider as { provide: symbol }).provide),
+      ...parts.map(({ provide }) => provide),
+      TokenService,
+      TokenEvents,
       JwtStateGuard,
       TokenReissueInterceptor,
     ],

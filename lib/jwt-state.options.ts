@@ -1,6 +1,7 @@
 import type { Cache } from 'cache-manager';
 import type { Duration } from './duration.js';
-import type { KeyOptions } from './token/signing-keys.js';
+import type { KeyOptions, KeysOption } from './keys/key-options.js';
+import type { SubjectOf } from './token/adopted-token.js';
 import type { VerifiedToken } from './token/verified-token.js';
 
 /**
@@ -50,7 +51,7 @@ export class DenyListOptions {
   onLoss?: 'reject' | 'reissue' | 'accept' = 'reject';
   /**
    * The longest lifetime any token has in any service on this store: revocations are kept that
-   * long. By default that of `accessToken.expiresIn`. Before you shorten a lifetime, keep the old
+   * long. By default the longest one configured here. Before you shorten a lifetime, keep the old
    * one here until the old tokens have expired.
    */
   longestLifetime?: Duration | undefined = undefined;
@@ -93,10 +94,69 @@ export class DeliveryOptions {
   body?: string | false = false;
 }
 
-/** The endpoint at which an authenticated client fetches a new token. */
+/** The cookie that carries the refresh token: only to the refresh route, and from nowhere else. */
+export class RefreshCookieOptions {
+  /** Default: `__Secure-refresh-token`, or `refresh-token` without `secure`. */
+  name?: string | undefined = undefined;
+  /** Default: the path of the refresh route, the global prefix included. */
+  path?: string | undefined = undefined;
+  domain?: string | undefined = undefined;
+  secure?: boolean = true;
+  sameSite?: 'strict' | 'lax' | 'none' = 'strict';
+}
+
+/** Refresh tokens (RFC 6749 §1.5): long sessions on short-lived access tokens. */
+export class RefreshTokenOptions {
+  /** How long one may lie unused; every use begins anew, up to `session.maxAge`. */
+  expiresIn?: Duration = '14d';
+  /** In a cookie of the refresh route; otherwise the token travels in the body. */
+  cookie?: RefreshCookieOptions | boolean = false;
+  /**
+   * Take a store that has no atomic "set if absent", though two processes can then both exchange
+   * one refresh token, and log the user out.
+   */
+  allowNonAtomicStore?: boolean = false;
+}
+
+/** The endpoint at which a client fetches a new token. Fixed at import: see `forRootAsync`. */
 export class RefreshOptions {
-  /** `POST` here; `false` leaves it out. Fixed at import: see `forRootAsync`. */
+  /** `POST` here; `false` leaves it out. */
   path?: string | false = 'auth/refresh-token';
+  /** With refresh tokens a log-in brings a pair, and an expired access token is no matter. */
+  tokens?: RefreshTokenOptions | false = false;
+}
+
+/** The application's own tokens from before it used this module. */
+export class LegacyOptions {
+  /** What they were signed with. Default: `keys`. */
+  keys?: KeyOptions | undefined = undefined;
+  /** The longest lifetime they have; what has no `exp` ends that long after its `iat`. */
+  expiresIn?: Duration | undefined = undefined;
+  /** Their `iss`. Default: `issuer`, where they name one at all. */
+  issuer?: string | undefined = undefined;
+  /** Their `aud`. Default: `audience`, where they name one at all. */
+  audience?: string | readonly string[] | undefined = undefined;
+  /** Whose a token is, by its claims; `undefined`: it is not accepted. Default: `sub`. */
+  subject?: SubjectOf | undefined = undefined;
+}
+
+/** Another issuer whose tokens are accepted: an identity provider, another product. */
+export class ForeignIssuerOptions {
+  /** Its `iss` (RFC 7519 §4.1.1). Required. */
+  issuer: string = undefined as never;
+  /** A token must name at least one of these (RFC 9068 §4). Required. */
+  audience: string | readonly string[] = undefined as never;
+  /** Its public keys, mostly `{ jwksUri, algorithms }`. Required. */
+  keys: KeysOption = undefined as never;
+  /** The longest lifetime its tokens have. Required: revocations are kept that long. */
+  expiresIn: Duration = undefined as never;
+  /** The `typ` its tokens may have. */
+  types?: readonly string[] = ['at+jwt', 'JWT'];
+  /**
+   * Whose a token is, by its claims; `undefined`: it is not accepted. Default: `sub`, which must
+   * then be nobody else's here.
+   */
+  subject?: SubjectOf | undefined = undefined;
 }
 
 /** What a log-in starts. */
@@ -112,8 +172,11 @@ export class SessionOptions {
  * @publicApi
  */
 export class JwtStateOptions {
-  /** With what tokens are signed and verified. Required. */
-  keys: KeyOptions = undefined as never;
+  /**
+   * With what tokens are signed and verified: one key, a list (the first signs, all verify), or
+   * the JWK Set of the issuing service. Required, unless only `foreignIssuers` are served.
+   */
+  keys?: KeysOption | undefined = undefined;
   /** `iss` of the tokens, demanded of every token when set (RFC 7519 §4.1.1). */
   issuer?: string | undefined = undefined;
   /** `aud` of the tokens; a token must name at least one of them (RFC 7519 §4.1.3). */
@@ -123,17 +186,30 @@ export class JwtStateOptions {
   accessToken?: AccessTokenOptions = new AccessTokenOptions();
   /** The function that reads the truth. Without it, only explicit changes are reissued. */
   claims?: ClaimsSource | undefined = undefined;
-  denyList?: DenyListOptions = new DenyListOptions();
+  /** `false`: none, tokens end by `exp` alone. Fixed at import: see `forRootAsync`. */
+  denyList?: DenyListOptions | false = new DenyListOptions();
   reissue?: ReissueOptions = new ReissueOptions();
   delivery?: DeliveryOptions = new DeliveryOptions();
   refresh?: RefreshOptions = new RefreshOptions();
   session?: SessionOptions = new SessionOptions();
   /** `'global'` guards every route that is not `@Public()`. Fixed at import: see `forRootAsync`. */
   guard?: 'global' | undefined = undefined;
+  /**
+   * Publishes the public keys (RFC 7517) at `GET /.well-known/jwks.json`, or at the given path.
+   * Fixed at import: see `forRootAsync`.
+   */
+  jwks?: boolean | string = false;
+  /**
+   * Accepts the application's own tokens from before it used this module: `'reissue'`, or more
+   * about them. The first request trades them in.
+   */
+  legacy?: LegacyOptions | 'reissue' | undefined = undefined;
+  /** Accepts tokens of other issuers. They cannot be reissued here. */
+  foreignIssuers?: readonly ForeignIssuerOptions[] = [];
 }
 
 /** What shapes the module itself, and so is given beside `useFactory`, not by it. */
-export type StaticOptions = Pick<JwtStateOptions, 'guard' | 'refresh'>;
+export type StaticOptions = Pick<JwtStateOptions, 'guard' | 'refresh' | 'jwks' | 'denyList'>;
 
 /** For `forRootAsync({ useClass })` and `useExisting`. */
 export interface JwtStateOptionsFactory {

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { InvalidRequestError, TokenInvalidError } from '../jwt-state.errors.js';
 import { type AnyRequest, rawRequest } from './raw-http.js';
+import type { TokenCookie } from './token-cookie.js';
 
 /** Where a request carries its token. */
 export type CredentialOrigin = 'header' | 'cookie';
@@ -15,8 +16,8 @@ const BEARER = /^Bearer +([A-Za-z0-9._~+/-]+=*)$/i;
 
 /** Finds the one bearer token of a request. */
 export class CredentialReader {
-  /** @param cookieName where a cookie is configured */
-  constructor(private readonly cookieName: string | undefined) {}
+  /** @param cookie where one is configured */
+  constructor(private readonly cookie: TokenCookie | undefined) {}
 
   /**
    * @throws InvalidRequestError for two different credentials (RFC 6750 §2)
@@ -24,23 +25,16 @@ export class CredentialReader {
    */
   read(request: AnyRequest): Credential | undefined {
     const raw = rawRequest(request);
-    const credentials = [...fromHeader(raw), ...this.fromCookie(raw)];
+    const cookies = this.cookie?.read(raw) ?? [];
+    const credentials: Credential[] = [
+      ...fromHeader(raw),
+      ...cookies.map((token) => ({ token, origin: 'cookie' as const })),
+    ];
     const [first, ...others] = credentials;
     if (others.some(({ token }) => token !== first?.token)) {
       throw new InvalidRequestError('The request carries two different credentials.');
     }
     return first;
-  }
-
-  private fromCookie(request: IncomingMessage): Credential[] {
-    if (this.cookieName === undefined) return [];
-    const prefix = `${this.cookieName}=`;
-    // All of that name: a second one, planted from a sister domain, must not win by its place.
-    return (request.headers.cookie ?? '')
-      .split(';')
-      .map((pair) => pair.trim())
-      .filter((pair) => pair.startsWith(prefix) && pair.length > prefix.length)
-      .map((pair) => ({ token: pair.slice(prefix.length), origin: 'cookie' }));
   }
 }
 

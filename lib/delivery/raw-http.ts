@@ -5,7 +5,10 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
  * What this module reads and writes is on Node's, so neither framework is imported.
  */
 
-export type AnyRequest = (IncomingMessage | { raw: IncomingMessage }) & { user?: unknown };
+export type AnyRequest = (IncomingMessage | { raw: IncomingMessage }) & {
+  user?: unknown;
+  body?: unknown;
+};
 export type AnyResponse = ServerResponse | { raw: ServerResponse };
 
 export function rawRequest(request: AnyRequest): IncomingMessage {

@@ -7,7 +7,9 @@ export interface StagedDelivery {
   issued: IssuedToken | undefined;
   /** How the request carried its token, and so how the response does. */
   origin: CredentialOrigin;
-  /** The client is to forget the cookie it has. */
+  /** Where its refresh token goes by cookie, if it has one. */
+  refreshByCookie: boolean;
+  /** The client is to forget the cookies it has. */
   forget: boolean;
 }
 

@@ -1,5 +1,4 @@
 import type { ServerResponse } from 'node:http';
-import { serialize } from 'cookie';
 import onHeaders from 'on-headers';
 import type { JwtStateConfig } from '../jwt-state.config.js';
 import type { IssuedToken } from '../token/issued-token.js';
@@ -7,6 +6,13 @@ import { addToBody, hasPlaceForToken } from './body-field.js';
 import type { CredentialOrigin } from './credential-reader.js';
 import { type AnyResponse, rawResponse } from './raw-http.js';
 import type { StagedDeliveries, StagedDelivery } from './staged-deliveries.js';
+import type { TokenCookie } from './token-cookie.js';
+
+/** Where tokens go by cookie. */
+export interface TokenCookies {
+  readonly access: TokenCookie | undefined;
+  readonly refresh: TokenCookie | undefined;
+}
 
 /**
  * Brings a new token to the client. It is staged on the response and written in the moment the
@@ -22,6 +28,7 @@ export class TokenDelivery {
   constructor(
     private readonly settings: JwtStateConfig['delivery'],
     private readonly staged: StagedDeliveries,
+    private readonly cookies: TokenCookies,
   ) {}
 
   /**
@@ -43,12 +50,17 @@ export class TokenDelivery {
     this.stage(response, issued, this.settings.usesCookie ? 'cookie' : 'header');
   }
 
-  /** Takes a staged token back and deletes the cookie, for log-outs. */
+  /** Takes a staged token back and deletes the cookies, for log-outs. */
   clear(response: AnyResponse): void {
     const delivery = this.open(response);
     if (!delivery) return;
     delivery.issued = undefined;
-    delivery.forget = this.settings.usesCookie;
+    delivery.forget = true;
+  }
+
+  /** @internal Whether access tokens may go by cookie. */
+  get usesCookie(): boolean {
+    return this.settings.usesCookie;
   }
 
   /** @internal Whether this answer has a place for a token. */
@@ -60,11 +72,17 @@ export class TokenDelivery {
   }
 
   /** @internal */
-  stage(response: AnyResponse, issued: IssuedToken, origin: CredentialOrigin): void {
+  stage(
+    response: AnyResponse,
+    issued: IssuedToken,
+    origin: CredentialOrigin,
+    refreshByCookie = true,
+  ): void {
     const delivery = this.open(response);
     if (!delivery) return;
     delivery.issued = issued;
     delivery.origin = origin;
+    delivery.refreshByCookie = refreshByCookie;
     delivery.forget = false;
   }
 
@@ -75,13 +93,18 @@ export class TokenDelivery {
     if (raw.destroyed || raw.headersSent) return undefined;
     const present = this.byResponse.get(raw);
     if (present) return present;
-    const delivery: StagedDelivery = { issued: undefined, origin: 'header', forget: false };
+    const delivery: StagedDelivery = {
+      issued: undefined,
+      origin: 'header',
+      refreshByCookie: false,
+      forget: false,
+    };
     this.byResponse.set(raw, delivery);
     this.staged.add(delivery);
     onHeaders(raw, () => {
       this.staged.delete(delivery);
-      if (delivery.issued) this.writeToken(raw, delivery.issued, delivery.origin);
-      if (delivery.forget) raw.appendHeader('Set-Cookie', this.cookie('', 0));
+      if (delivery.issued) this.writeTokens(raw, delivery.issued, delivery);
+      if (delivery.forget) this.deleteCookies(raw);
     });
     raw.once('close', () => this.staged.delete(delivery));
     const { body } = this.settings;
@@ -89,14 +112,29 @@ export class TokenDelivery {
     return delivery;
   }
 
-  private writeToken(raw: ServerResponse, issued: IssuedToken, origin: CredentialOrigin): void {
-    const { header, usesCookie } = this.settings;
+  private writeTokens(
+    raw: ServerResponse,
+    issued: IssuedToken,
+    { origin, refreshByCookie }: StagedDelivery,
+  ): void {
     raw.setHeader('Cache-Control', 'no-store');
+    this.writeAccessToken(raw, issued, origin);
+    const { refreshToken, refreshExpiresIn = 0 } = issued;
+    if (refreshToken === undefined || !refreshByCookie || !this.cookies.refresh) return;
+    raw.appendHeader('Set-Cookie', this.cookies.refresh.format(refreshToken, refreshExpiresIn));
+  }
+
+  private writeAccessToken(
+    raw: ServerResponse,
+    issued: IssuedToken,
+    origin: CredentialOrigin,
+  ): void {
+    const { header } = this.settings;
+    const { access } = this.cookies;
     // The way the old one came, where that is on: a token kept out of the reach of scripts stays
     // there, and a client that sends a header collects no second credential in its cookie jar.
-    const byCookie = usesCookie && (origin === 'cookie' || header === undefined);
-    if (byCookie) {
-      raw.appendHeader('Set-Cookie', this.cookie(issued.accessToken, issued.expiresIn));
+    if (access && (origin === 'cookie' || header === undefined)) {
+      raw.appendHeader('Set-Cookie', access.format(issued.accessToken, issued.expiresIn));
     } else if (header !== undefined) {
       const isAuthorization = header.toLowerCase() === 'authorization';
       raw.setHeader(header, isAuthorization ? `Bearer ${issued.accessToken}` : issued.accessToken);
@@ -104,14 +142,10 @@ export class TokenDelivery {
     }
   }
 
-  private cookie(value: string, maxAge: number): string {
-    const { name, domain, ...attributes } = this.settings.cookie;
-    return serialize(name, value, {
-      ...attributes,
-      ...(domain !== undefined && { domain }),
-      httpOnly: true,
-      maxAge,
-    });
+  private deleteCookies(raw: ServerResponse): void {
+    for (const cookie of [this.cookies.access, this.cookies.refresh]) {
+      if (cookie) raw.appendHeader('Set-Cookie', cookie.deletion);
+    }
   }
 }
 

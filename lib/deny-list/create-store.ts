@@ -3,12 +3,15 @@ import { Logger } from '@nestjs/common';
 import { type Cache, createCache } from 'cache-manager';
 import type { Keyv } from 'keyv';
 import type { Clock } from '../clock.js';
+import type { TokenEvents } from '../events/token-events.js';
 import type { JwtStateConfig } from '../jwt-state.config.js';
 import { JwtStateConfigError } from '../jwt-state.errors.js';
 import { BoundedStore } from './bounded.store.js';
+import { DenyListKeys } from './deny-list.keys.js';
 import type { DenyListStore } from './deny-list.store.js';
 import { KeyvStore } from './keyv.store.js';
 import { type KeyvRedisAdapter, RedisStore } from './redis.store.js';
+import { VoidStore } from './void.store.js';
 
 const PURGE_EVERY_MS = 60_000;
 
@@ -19,14 +22,38 @@ export function createMemoryCache(): Cache {
 }
 
 /** The configured store, answering in time or failing, and saying so in the log. */
-export function createBoundedStore({ denyList }: JwtStateConfig, clock: Clock): DenyListStore {
+export function createBoundedStore(
+  { denyList, refreshTokens }: JwtStateConfig,
+  clock: Clock,
+  events: TokenEvents,
+): DenyListStore {
+  if (!denyList.isOn) return new VoidStore(new DenyListKeys(denyList.prefix).witness);
   const logger = new Logger('JwtStateModule');
   const store = createStore(denyList);
+  if (refreshTokens && !refreshTokens.allowNonAtomicStore) refuseNonAtomic(store);
   return new BoundedStore(store, denyList.lookupTimeout, clock, {
-    down: (cause) => logger.error(`The deny list does not answer: ${reasonOf(cause)}`),
-    refused: (error) => logger.error(`The deny list refused a request: ${error.message}`),
-    up: () => logger.log('The deny list answers again.'),
+    down: (cause) => {
+      logger.error(`The deny list does not answer: ${reasonOf(cause)}`);
+      events.emit('store-failed', { reason: reasonOf(cause) });
+    },
+    refused: (error) => {
+      logger.error(`The deny list refused a request: ${error.message}`);
+      events.emit('store-failed', { reason: reasonOf(error) });
+    },
+    up: () => {
+      logger.log('The deny list answers again.');
+      events.emit('store-recovered', {});
+    },
   });
+}
+
+function refuseNonAtomic({ atomic, ephemeral }: DenyListStore): void {
+  if (atomic === 'store' || ephemeral) return;
+  throw new JwtStateConfigError(
+    'refresh.tokens: the store of the deny list has no atomic "set if absent". Two processes could ' +
+      'exchange one refresh token at once, and the user would be logged out. Use Redis through ' +
+      '@keyv/redis, or set refresh.tokens.allowNonAtomicStore if there is only one process.',
+  );
 }
 
 /** The kind of failure, not its text: a client's message may quote a URL with its password. */

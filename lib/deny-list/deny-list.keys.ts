@@ -30,6 +30,11 @@ export class DenyListKeys {
     return `${this.prefix}sid:${encodeId(sid)}`;
   }
 
+  /** The claims that a session keeps. */
+  session(sid: string): string {
+    return `${this.prefix}session:${encodeId(sid)}`;
+  }
+
   revoked(scope: Scope): string {
     return `${this.prefix}revoked:${scope.name}:${encodeId(scope.value)}`;
   }

@@ -1,4 +1,6 @@
 import { CLOCK_SKEW_MS, type Clock } from '../clock.js';
+import type { RevokeReason } from '../events/events.js';
+import type { TokenEvents } from '../events/token-events.js';
 import {
   DenyListUnavailableError,
   TokenRevokedError,
@@ -30,6 +32,9 @@ export interface Look {
   readonly snapshot: MarkSnapshot;
 }
 
+/** A refresh token is replaced at every use, and its successor stays findable while it lives. */
+export type TokenKind = 'access' | 'refresh';
+
 export interface DenyListSettings {
   readonly onLoss: 'reject' | 'reissue' | 'accept';
   readonly claims: readonly string[];
@@ -45,7 +50,7 @@ export interface DenyListSettings {
  * On top of every lifetime: the skew twice, since issuer, writer and the reader that finds an entry
  * expired may be three hosts; and a second for `exp` in whole seconds.
  */
-const MARGIN_MS = 2 * CLOCK_SKEW_MS + 1_000;
+export const MARGIN_MS = 2 * CLOCK_SKEW_MS + 1_000;
 /** A mark is exchanged against the one that stands there; this often it may have moved on. */
 const EXCHANGE_ATTEMPTS = 100;
 /** A record that the store did not confirm is tried again after so long. */
@@ -67,6 +72,7 @@ export class DenyList {
     private readonly keys: DenyListKeys,
     private readonly successors: SuccessorCodec,
     private readonly clock: Clock,
+    private readonly events: TokenEvents,
     private readonly settings: DenyListSettings,
   ) {
     this.markLifetime = settings.longestLifetime + settings.clockTolerance + MARGIN_MS;
@@ -104,7 +110,7 @@ export class DenyList {
    * Everything about a token, in one round trip. More only to make good what is missing: the
    * witness of a store that is empty or another one, the `jti` beside a `next`.
    */
-  async look(token: VerifiedToken): Promise<Look> {
+  async look(token: VerifiedToken, kind: TokenKind = 'access'): Promise<Look> {
     const scopes = this.scopesOf(token);
     const readAt = this.clock.now();
     let records = await this.readRecords(token, scopes);
@@ -113,12 +119,15 @@ export class DenyList {
       records = await this.readRecords(token, scopes);
       const epoch = records.epoch ?? (await this.beginEpoch());
       records = { ...records, epoch };
+      if (this.isLoss(epoch, token)) this.announceLoss(token);
     }
     const now = this.clock.now();
     let successor =
-      records.next === undefined ? undefined : this.successors.decode(token, records.next, now);
+      records.next === undefined
+        ? undefined
+        : await this.successors.decode(token, records.next, now);
     if (successor && !records.token) {
-      successor = { ...successor, at: this.graceStart(successor.at) };
+      if (kind === 'access') successor = { ...successor, at: this.graceStart(successor.at) };
       await this.writeTokenRecord(token, successor).catch(() => {});
     }
     return {
@@ -156,7 +165,12 @@ export class DenyList {
   }
 
   private isLoss(epoch: string, token: VerifiedToken): boolean {
-    return this.settings.onLoss !== 'accept' && epoch !== token.seen.epoch;
+    const isOwn = token.seen.origin === undefined;
+    return isOwn && this.settings.onLoss !== 'accept' && epoch !== token.seen.epoch;
+  }
+
+  private announceLoss({ sub, sid, jti }: VerifiedToken): void {
+    this.events.emit('store-lost', { sub, sid, jti, policy: this.settings.onLoss });
   }
 
   private async readRecords(token: VerifiedToken, scopes: readonly Scope[]): Promise<Records> {
@@ -196,7 +210,7 @@ export class DenyList {
 
   /** The witness of a store that has none: whoever comes first names it. */
   private async beginEpoch(): Promise<string> {
-    const epoch = newMarkId();
+    const epoch = newMarkId(this.clock.now());
     return (await this.store.writeIfAbsent(this.keys.witness, epoch, undefined)) ?? epoch;
   }
 
@@ -209,15 +223,17 @@ export class DenyList {
   async supersede(
     token: VerifiedToken,
     successor: VerifiedToken,
+    kind: TokenKind = 'access',
   ): Promise<VerifiedToken | undefined> {
     const record: Successor = { at: this.clock.now(), claims: successor };
     const standing = await this.store.writeIfAbsent(
       this.keys.next(token.jti),
       this.successors.encode(token, record),
-      this.nextLifetime,
+      // A lost response must not end a session: a refresh token leads on for as long as it lives.
+      kind === 'refresh' ? this.tokenLifetime(token) : this.nextLifetime,
     );
     if (standing !== undefined) {
-      const winner = this.successors.decode(token, standing, this.clock.now());
+      const winner = await this.successors.decode(token, standing, this.clock.now());
       if (!winner) throw new TokenSupersededError();
       return winner.claims;
     }
@@ -265,22 +281,27 @@ export class DenyList {
 
   // --- marking -------------------------------------------------------------------------------
 
-  async revokeSession(sid: string): Promise<void> {
+  async revokeSession(sid: string, why: RevokeReason): Promise<void> {
     await this.store.write(this.keys.sid(sid), '1', this.markLifetime);
+    this.events.emit('revoked', { scope: { name: 'sid', value: sid }, why });
   }
 
   /** Every token of the scope that exists now; a log-in after this is not affected. */
   async revokeScope(scope: Scope): Promise<Mark> {
-    const mark = { kind: 'revoked', scope, id: newMarkId() } as const;
+    const mark = { kind: 'revoked', scope, id: newMarkId(this.clock.now()) } as const;
     await this.store.write(this.keys.revoked(scope), mark.id, this.markLifetime);
+    this.events.emit('revoked', { scope, why: 'request' });
     return mark;
   }
 
   /** Every token of the subject, save those of one session. */
   async revokeOthers(sub: string, except: string | undefined): Promise<Mark> {
-    const value = formatRevokedOthers(newMarkId(), except);
+    const value = formatRevokedOthers(newMarkId(this.clock.now()), except);
     await this.store.write(this.keys.revokedOthers(sub), value, this.markLifetime);
-    return parseRevokedOthers({ name: 'sub', value: sub }, value);
+    const scope = { name: 'sub', value: sub };
+    const exception = except === undefined ? {} : { except };
+    this.events.emit('revoked', { scope, ...exception, why: 'request' });
+    return parseRevokedOthers(scope, value);
   }
 
   /**
@@ -294,9 +315,12 @@ export class DenyList {
     for (let attempt = 0; attempt < EXCHANGE_ATTEMPTS; attempt++) {
       const before = expected === undefined ? undefined : parseStaleMark(scope, expected).pending;
       const pending = pendingAfter(before, change, this.clock.now());
-      const value = formatStaleMark(newMarkId(), pending);
+      const value = formatStaleMark(newMarkId(this.clock.now()), pending);
       const result = await this.store.writeIfUnchanged(key, expected, value, this.markLifetime);
-      if (result.written) return value;
+      if (result.written) {
+        this.events.emit('marked-stale', { scope, pending: change.opens !== undefined });
+        return value;
+      }
       // This mark was written after this call began, so it says what this call was to say.
       if (isPlain && attempt > 0 && result.current !== undefined) return result.current;
       expected = result.current;

@@ -1,11 +1,13 @@
-import { randomBytes } from 'node:crypto';
+import { v7 as uuidv7 } from 'uuid';
+import { CLOCK_SKEW_MS } from '../clock.js';
 import type { Seen, VerifiedToken } from '../token/verified-token.js';
 import { type Scope, sameScope } from './scopes.js';
 
 /*
  * A mark says that something has happened to a scope. It carries an opaque id, new at each change:
  * a token knows of the change or it does not. Times would have to be compared across hosts, and
- * lose a change made within the clock skew; an id cannot be late.
+ * lose a change made within the clock skew; an id cannot be late. Only a token that this module did
+ * not make, and that has seen nothing, is judged by the time in the id.
  */
 
 export interface Mark {
@@ -18,8 +20,15 @@ export interface Mark {
   readonly except?: string;
 }
 
-export function newMarkId(): string {
-  return randomBytes(16).toString('base64url');
+/** A UUIDv7 in 22 characters. */
+export function newMarkId(now: number): string {
+  return Buffer.from(uuidv7({ msecs: now }, new Uint8Array(16))).toString('base64url');
+}
+
+/** When a mark was set, by its writer's clock, in ms. */
+function timeOf({ id }: Mark): number {
+  const bytes = Buffer.from(id, 'base64url');
+  return bytes.length < 6 ? Number.POSITIVE_INFINITY : bytes.readUIntBE(0, 6);
 }
 
 // --- what a mark does to a token -------------------------------------------------------------
@@ -28,11 +37,17 @@ export function newMarkId(): string {
 export function isRevokedBy(token: VerifiedToken, mark: Mark): boolean {
   if (mark.kind === 'stale') return false;
   if (mark.except === token.sid) return false;
-  return !token.seen.revoked?.includes(mark.id);
+  return !knows(token, mark, token.seen.revoked);
 }
 
 export function isMadeStaleBy(token: VerifiedToken, mark: Mark): boolean {
-  return mark.kind === 'stale' && !token.seen.stale?.includes(mark.id);
+  return mark.kind === 'stale' && !knows(token, mark, token.seen.stale);
+}
+
+/** A token of another issuer can name no marks; it knows of those that lie well before its `iat`. */
+function knows(token: VerifiedToken, mark: Mark, seen: readonly string[] | undefined): boolean {
+  if (token.seen.origin === undefined) return seen?.includes(mark.id) ?? false;
+  return token.iat * 1000 > timeOf(mark) + CLOCK_SKEW_MS;
 }
 
 /** A provisional token ends with its own deadline, whether or not the handler came back. */

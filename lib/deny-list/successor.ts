@@ -1,6 +1,7 @@
 import { JwtStateError } from '../jwt-state.errors.js';
-import { checkClaims, SUCCESSOR_TYPE, type TokenRules } from '../token/token-rules.js';
+import { checkClaims, type TokenRules } from '../token/token-rules.js';
 import type { TokenSigner } from '../token/token-signer.js';
+import { SUCCESSOR_TYPE } from '../token/token-types.js';
 import type { TokenVerifier } from '../token/token-verifier.js';
 import type { VerifiedToken } from '../token/verified-token.js';
 
@@ -28,10 +29,18 @@ export class SuccessorCodec {
     return this.signer.sign({ of: predecessor.jti, at, claims }, SUCCESSOR_TYPE);
   }
 
-  /** `undefined` for a record that is not ours, or not about this token. */
-  decode(predecessor: VerifiedToken, record: string, now: number): Successor | undefined {
+  /**
+   * `undefined` for a record that is not ours, or not about this token.
+   *
+   * @throws KeysUnavailableError when nobody can say
+   */
+  async decode(
+    predecessor: VerifiedToken,
+    record: string,
+    now: number,
+  ): Promise<Successor | undefined> {
     try {
-      const { of, at, claims } = this.verifier.open(record, SUCCESSOR_TYPE) as Record<
+      const { of, at, claims } = (await this.verifier.open(record, SUCCESSOR_TYPE)) as Record<
         string,
         unknown
       >;
@@ -42,7 +51,7 @@ export class SuccessorCodec {
         successor.sub === predecessor.sub;
       return related && typeof at === 'number' ? { at, claims: successor } : undefined;
     } catch (error) {
-      if (error instanceof JwtStateError) return undefined;
+      if (error instanceof JwtStateError && error.getStatus() === 401) return undefined;
       throw error;
     }
   }

@@ -6,11 +6,22 @@ import type { Successor } from './successor.js';
 /** The states of a correctly signed token. */
 export type Verdict =
   | { readonly state: 'active' }
-  | { readonly state: 'stale' }
+  | Stale
   | Superseded
   | { readonly state: 'revoked' }
   /** The store has lost its entries since this token was issued. */
   | { readonly state: 'lost' };
+
+/**
+ * Why a token is stale: its state has changed, its own deadline has passed, the store was lost, or
+ * it is from before the application used this module.
+ */
+export type StaleReason = 'marked' | 'deadline' | 'loss' | 'legacy';
+
+export interface Stale {
+  readonly state: 'stale';
+  readonly why: StaleReason;
+}
 
 export interface Superseded {
   readonly state: 'superseded';
@@ -39,15 +50,19 @@ export function judge(
   ) {
     return { state: 'revoked' };
   }
-  const lost = records.epoch !== token.seen.epoch;
+  // A token that this module did not make has seen no epoch either.
+  const isOwn = token.seen.origin === undefined;
+  const lost = isOwn && records.epoch !== token.seen.epoch;
   if (lost && onLoss === 'reject') return { state: 'lost' };
 
   const superseded = supersededBy(records, successor);
   if (superseded) return superseded;
 
-  const stale =
-    records.marks.some((mark) => isMadeStaleBy(token, mark)) || isPastItsDeadline(token, now);
-  if (stale || (lost && onLoss === 'reissue')) return { state: 'stale' };
+  const stale = (why: StaleReason): Verdict => ({ state: 'stale', why });
+  if (records.marks.some((mark) => isMadeStaleBy(token, mark))) return stale('marked');
+  if (isPastItsDeadline(token, now)) return stale('deadline');
+  if (lost && onLoss === 'reissue') return stale('loss');
+  if (token.seen.origin === 'legacy') return stale('legacy');
   return { state: 'active' };
 }
 

@@ -6,11 +6,19 @@ import { writeChallenge } from '../delivery/challenge.js';
 import { CredentialReader } from '../delivery/credential-reader.js';
 import type { AnyRequest, AnyResponse } from '../delivery/raw-http.js';
 import { TokenDelivery } from '../delivery/token-delivery.js';
-import { TokenInvalidError, TokenMissingError, WrongContextError } from '../jwt-state.errors.js';
+import {
+  JwtStateError,
+  TokenInvalidError,
+  TokenMissingError,
+  WrongContextError,
+} from '../jwt-state.errors.js';
+import { RefreshCredentials } from '../refresh/refresh-credentials.js';
 import { type StalePolicy, TokenResolver } from '../reissue/token-resolver.js';
 import type { VerifiedToken } from '../token/verified-token.js';
+import { AcceptsRefreshToken } from './accepts-refresh-token.js';
 import { JwtStateStrategy } from './jwt-state.strategy.js';
 import { LeavesReissuing } from './leaves-reissuing.js';
+
 import { requestToken, setRequestToken } from './request-token.js';
 
 /**
@@ -40,6 +48,7 @@ export class JwtStateGuard extends AuthGuard() {
     private readonly credentials: CredentialReader,
     private readonly resolver: TokenResolver,
     private readonly delivery: TokenDelivery,
+    private readonly refreshCredentials: RefreshCredentials,
   ) {
     super({ defaultStrategy: strategy.name });
     // The base class lets PassportModule's options be injected over its own; an application's
@@ -58,6 +67,7 @@ export class JwtStateGuard extends AuthGuard() {
     if (this.reflector.getAllAndOverride<boolean>(PUBLIC, targets)) return true;
     const request: AnyRequest = this.getRequest(context);
     const response = context.switchToHttp().getResponse<AnyResponse>();
+    if (this.isRefresh(context, request)) return true;
     // Bound globally and to the route: once is enough.
     if (requestToken(request)?.resolver === this.resolver) return true;
     try {
@@ -75,6 +85,8 @@ export class JwtStateGuard extends AuthGuard() {
   override handleRequest<T>(error: unknown, user: T | false, info: unknown): T {
     if (error) throw error;
     if (user) return user;
+    // passport-jwt takes whatever keeps it from finding a key for a reason to refuse the token.
+    if (info instanceof JwtStateError) throw info;
     const isMissing = info instanceof Error && info.message === 'No auth token';
     throw isMissing
       ? new TokenMissingError()
@@ -88,6 +100,12 @@ export class JwtStateGuard extends AuthGuard() {
     if (token.issued) this.delivery.stage(response, token.issued, origin);
     setRequestToken(request, { ...token, origin, resolver: this.resolver });
     request.user = token.current;
+  }
+
+  /** A refresh token stands for itself; the access token beside it has expired, as a rule. */
+  private isRefresh(context: ExecutionContext, request: AnyRequest): boolean {
+    const isRoute = this.reflector.get<boolean>(AcceptsRefreshToken.KEY, context.getHandler());
+    return isRoute === true && this.refreshCredentials.read(request) !== undefined;
   }
 
   private onStale(context: ExecutionContext, response: AnyResponse): StalePolicy {

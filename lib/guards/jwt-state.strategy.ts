@@ -5,9 +5,11 @@ import { Strategy } from 'passport-jwt';
 import { v7 as uuidv7 } from 'uuid';
 import type { CredentialReader } from '../delivery/credential-reader.js';
 import type { AnyRequest } from '../delivery/raw-http.js';
-import type { SigningKeys } from '../token/signing-keys.js';
-import type { TokenVerifier } from '../token/token-verifier.js';
+import type { Candidate, TokenVerifier } from '../token/token-verifier.js';
 import type { VerifiedToken } from '../token/verified-token.js';
+
+/** Its types know of no `KeyObject`. */
+type KeyReceiver = (error: unknown, key?: never) => void;
 
 /**
  * passport-jwt checks the signature; what comes before and after it is the verifier's. No store is
@@ -17,33 +19,39 @@ import type { VerifiedToken } from '../token/verified-token.js';
 export class JwtStateStrategy extends PassportStrategy(Strategy) implements OnModuleDestroy {
   /** Passport's registry is one for the process, and this module may be there twice. */
   override readonly name = `jwt-state-${uuidv7()}`;
+  private readonly candidates: WeakMap<object, Candidate>;
 
   constructor(
     credentials: CredentialReader,
     private readonly verifier: TokenVerifier,
-    keys: SigningKeys,
   ) {
+    const candidates = new WeakMap<object, Candidate>();
     super({
       jwtFromRequest: (request: AnyRequest) => {
         const token = credentials.read(request)?.token ?? null;
-        if (token !== null) verifier.inspect(token);
+        if (token !== null) candidates.set(request, verifier.inspect(token));
         return token;
       },
-      secretOrKeyProvider: (
-        _request: unknown,
-        _token: unknown,
-        done: (error: unknown, key?: never) => void,
-      ) => done(null, keys.verificationKey as never),
-      algorithms: [keys.algorithm],
+      secretOrKeyProvider: (request: AnyRequest, _token: unknown, done: KeyReceiver) => {
+        // A promise in any case: what `done` throws on the way must find somebody who catches it.
+        const find = async () => verifier.keyFor(candidates.get(request) as Candidate);
+        find()
+          .then((key) => done(null, key as never))
+          .catch(done);
+      },
+      // A key belongs to one of them, and is found by that.
+      algorithms: verifier.algorithms,
       // Times are checked in `validate`, by this module's clock.
       ignoreExpiration: true,
       jsonWebTokenOptions: { ignoreNotBefore: true },
+      passReqToCallback: true,
     });
+    this.candidates = candidates;
     passport.use(this.name, this);
   }
 
-  validate(payload: unknown): VerifiedToken {
-    return this.verifier.accept(payload);
+  validate(request: AnyRequest, payload: unknown): VerifiedToken {
+    return this.verifier.accept(payload, this.candidates.get(request) as Candidate);
   }
 
   onModuleDestroy(): void {

@@ -9,20 +9,26 @@ import {
   type Type,
   UseGuards,
 } from '@nestjs/common';
-import type { AnyRequest, AnyResponse } from '../delivery/raw-http.js';
+import { type AnyRequest, type AnyResponse, rawResponse } from '../delivery/raw-http.js';
 import { TokenDelivery } from '../delivery/token-delivery.js';
+import { AcceptsRefreshToken } from '../guards/accepts-refresh-token.js';
 import { JwtStateGuard } from '../guards/jwt-state.guard.js';
 import { LeavesReissuing } from '../guards/leaves-reissuing.js';
-import { type RequestToken, requestToken } from '../guards/request-token.js';
+import { requestToken } from '../guards/request-token.js';
 import { WrongContextError } from '../jwt-state.errors.js';
 import { Reissuer } from '../reissue/reissuer.js';
 import type { IssuedToken, TokenResponse } from '../token/issued-token.js';
 import { TokenMint } from '../token/token-mint.js';
+import { type RefreshCredential, RefreshCredentials } from './refresh-credentials.js';
+import { RefreshTokens } from './refresh-tokens.js';
+
+/** The answer of a token endpoint (RFC 6749 §5.1), without what travels by cookie. */
+type Answer = IssuedToken | Partial<TokenResponse>;
 
 /**
- * `POST /auth/refresh-token`: the authenticated client gets a new token, with claims from the
- * source and a new `exp`, and the old one is superseded. Answers as a token endpoint (RFC 6749
- * §5.1).
+ * `POST /auth/refresh-token`: a new token with claims from the source and a new `exp`. For an access
+ * token, which is superseded; or for a refresh token (`refresh.tokens`), in the body as RFC 6749 §6
+ * says, or in its cookie.
  *
  * @publicApi
  */
@@ -30,30 +36,51 @@ import { TokenMint } from '../token/token-mint.js';
 @UseGuards(JwtStateGuard)
 export class RefreshTokenController {
   @Inject(Reissuer) private readonly reissuer!: Reissuer;
+  @Inject(RefreshTokens) private readonly refreshTokens!: RefreshTokens | undefined;
+  @Inject(RefreshCredentials) private readonly credentials!: RefreshCredentials;
   @Inject(TokenMint) private readonly mint!: TokenMint;
   @Inject(TokenDelivery) private readonly delivery!: TokenDelivery;
 
   @Post()
   @HttpCode(200)
   @LeavesReissuing()
+  @AcceptsRefreshToken()
   async refresh(
     @Req() request: AnyRequest,
     @Res({ passthrough: true }) response: AnyResponse,
-  ): Promise<IssuedToken | Omit<TokenResponse, 'access_token'>> {
+  ): Promise<Answer> {
     if (!this.mint.canSign) throw new NotFoundException();
-    const token = this.tokenOf(request);
-    const issued = await this.reissuer.replace(token.tip, { renew: true }, token.presented);
-    this.delivery.stage(response, issued, token.origin);
-    if (token.origin === 'header') return issued;
-    // Scripts that cannot read the cookie must not find its content here.
-    const { access_token: _, ...rest } = issued.toJSON();
-    return rest;
+    // RFC 6749 §5.1 and §5.2: neither an answer nor a refusal may be kept.
+    rawResponse(response).setHeader('Cache-Control', 'no-store');
+    const credential = this.credentials.read(request);
+    return credential ? this.exchange(credential, response) : this.replace(request, response);
   }
 
-  private tokenOf(request: AnyRequest): RequestToken {
+  private async exchange(
+    { token, origin }: RefreshCredential,
+    response: AnyResponse,
+  ): Promise<Answer> {
+    const issued = await (this.refreshTokens as RefreshTokens).refresh(token);
+    const byCookie = origin === 'cookie';
+    this.delivery.stage(response, issued, byCookie ? 'cookie' : 'header', byCookie);
+    if (byCookie) return this.withoutCookies(issued);
+    // Who sends it in the body gets the next one there, though others have a cookie.
+    return { ...issued.toJSON(), refresh_token: issued.refreshToken as string };
+  }
+
+  private async replace(request: AnyRequest, response: AnyResponse): Promise<Answer> {
     const token = requestToken(request);
-    if (token) return token;
-    throw new WrongContextError('The refresh route was reached without JwtStateGuard.');
+    if (!token) throw new WrongContextError('The refresh route was reached without JwtStateGuard.');
+    const reason = { why: 'refresh', renew: true } as const;
+    const issued = await this.reissuer.replace(token.tip, reason, token.presented);
+    this.delivery.stage(response, issued, token.origin);
+    return token.origin === 'cookie' ? this.withoutCookies(issued) : issued;
+  }
+
+  /** Scripts that cannot read the cookie must not find its content here. */
+  private withoutCookies(issued: IssuedToken): Partial<TokenResponse> {
+    const { access_token, ...rest } = issued.toJSON();
+    return this.delivery.usesCookie ? rest : { access_token, ...rest };
   }
 }
 

@@ -116,7 +116,9 @@ export class PendingCommit {
     const { changes } = this.handler;
     const { claims, reissuer, settings } = this.parts;
     if (!claims.hasSource && changes === undefined) return undefined;
-    const request = { changes, renew: settings.renew };
+    // Its own issuer has to be asked for another one; here it is stale, which is enough.
+    if (this.token.tip.seen.origin === 'foreign') return undefined;
+    const request = { why: 'handler', changes, renew: settings.renew } as const;
     const issued = await reissuer.replace(this.token.tip, request, this.token.presented);
     this.handler.settle(issued);
     return issued;

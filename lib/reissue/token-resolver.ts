@@ -1,6 +1,8 @@
 import { type DenyList, type Look, missingScopes } from '../deny-list/deny-list.js';
 import { isMadeStaleBy } from '../deny-list/marks.js';
-import type { Superseded } from '../deny-list/verdict.js';
+import type { Stale, StaleReason, Superseded } from '../deny-list/verdict.js';
+import type { ReissueReason } from '../events/events.js';
+import type { TokenEvents } from '../events/token-events.js';
 import {
   DenyListLostError,
   DenyListUnavailableError,
@@ -9,13 +11,21 @@ import {
   TokenSupersededError,
   TooManySuccessorsError,
 } from '../jwt-state.errors.js';
-import type { ClaimsReader } from '../token/claims-reader.js';
 import { effectiveToken } from '../token/effective-token.js';
 import type { IssuedToken } from '../token/issued-token.js';
 import type { TokenMint } from '../token/token-mint.js';
 import type { Claims, VerifiedToken } from '../token/verified-token.js';
 import type { ReissueRequest } from './reissue-request.js';
 import { MAX_HOPS, type Reissuer, type Succession } from './reissuer.js';
+import type { TokenComposer } from './token-composer.js';
+
+/** How the audit log calls them. */
+const REASONS: Record<StaleReason, ReissueReason> = {
+  marked: 'stale',
+  deadline: 'stale',
+  loss: 'loss',
+  legacy: 'legacy',
+};
 
 /** What a presented token stands for now. */
 export interface ResolvedToken {
@@ -51,8 +61,9 @@ export class TokenResolver {
   constructor(
     private readonly denyList: DenyList,
     private readonly reissuer: Reissuer,
-    private readonly claims: ClaimsReader,
+    private readonly composer: TokenComposer,
     private readonly mint: TokenMint,
+    private readonly events: TokenEvents,
     private readonly settings: ResolverSettings,
   ) {}
 
@@ -71,15 +82,20 @@ export class TokenResolver {
         case 'active':
           return this.found(presented, token);
         case 'superseded':
+          if (token === presented) this.announceUse(token, verdict);
           token = this.successorOf(verdict, token === presented);
           break;
         case 'stale': {
-          if (onStale === 'refuse' || !this.canReissue) throw new TokenStaleError();
+          // Who has nowhere to put a new one, or cannot sign, takes it as its application always did.
+          if (verdict.why === 'legacy' && (onStale === 'refuse' || !this.mint.canSign)) {
+            return this.found(presented, token);
+          }
+          if (onStale === 'refuse' || !this.canReplace(token, verdict)) throw new TokenStaleError();
           if (onStale === 'ignore') return this.found(presented, token);
           if (onStale === 'leave') {
             return this.found(presented, token, await this.reissuer.freshClaims(token));
           }
-          const { successor, issued } = await this.reissueOnce(token, look);
+          const { successor, issued } = await this.reissueOnce(token, look, verdict.why);
           if (issued && this.knowsAll(successor, look)) {
             return { presented, tip: successor, current: effectiveToken(successor), issued };
           }
@@ -101,8 +117,14 @@ export class TokenResolver {
     return successor;
   }
 
-  private get canReissue(): boolean {
-    return this.mint.canSign && this.claims.hasSource;
+  /** Without a source nobody knows the truth; but what predates this module is as true as ever. */
+  private canReplace({ seen }: VerifiedToken, { why }: Stale): boolean {
+    if (!this.mint.canSign || seen.origin === 'foreign') return false;
+    return this.composer.canRead || why === 'legacy';
+  }
+
+  private announceUse({ sub, sid, jti }: VerifiedToken, { at }: Superseded): void {
+    this.events.emit('superseded-use', { sub, sid, jti, inGrace: this.denyList.isInGrace(at) });
   }
 
   /** `undefined`: the store does not answer, and the application prefers to go on without it. */
@@ -117,10 +139,10 @@ export class TokenResolver {
   }
 
   /** Parallel requests with one stale token share one reissue. */
-  private reissueOnce(token: VerifiedToken, look: Look): Promise<Succession> {
+  private reissueOnce(token: VerifiedToken, look: Look, why: StaleReason): Promise<Succession> {
     const running = this.flights.get(token.jti);
     if (running !== undefined) return running;
-    const request: ReissueRequest = { renew: this.settings.renew };
+    const request: ReissueRequest = { why: REASONS[why], renew: this.settings.renew };
     const flight = this.reissuer
       .succeed(token, look.snapshot, request)
       .finally(() => this.flights.delete(token.jti));

@@ -1,7 +1,7 @@
 import type { Scope } from '../deny-list/scopes.js';
 import { InvalidTargetError } from '../jwt-state.errors.js';
 import { isIdentifier } from '../token/token-rules.js';
-import type { TokenVerifier } from '../token/token-verifier.js';
+import { isRefreshToken, type TokenVerifier } from '../token/token-verifier.js';
 import type { ReservedClaims, VerifiedToken } from '../token/verified-token.js';
 
 type ClaimScope = { readonly [claim: string]: string | number };
@@ -36,15 +36,13 @@ export function readScope(target: unknown, claimNames: readonly string[]): Scope
 }
 
 /** The same for `revoke`, which also takes tokens and an exception. */
-export function readTarget(
+export async function readTarget(
   target: RevokeTarget,
   verifier: TokenVerifier,
   claimNames: readonly string[],
-): { scope: Scope; except?: VerifiedToken } {
+): Promise<{ scope: Scope; except?: VerifiedToken }> {
   if (typeof target === 'string') {
-    // An expired token still names a session whose later tokens may live.
-    const { sid } = verifier.verify(target, { ignoreExpiration: true });
-    return { scope: { name: 'sid', value: sid } };
+    return { scope: { name: 'sid', value: await sessionOf(target, verifier) } };
   }
   if (isToken(target)) return { scope: readScope({ sid: target.sid }, claimNames) };
   if (typeof target === 'object' && target !== null && 'except' in target) {
@@ -58,6 +56,15 @@ export function readTarget(
     );
   }
   return { scope: readScope(target, claimNames) };
+}
+
+/** An expired token still names a session whose later tokens may live. */
+async function sessionOf(token: string, verifier: TokenVerifier): Promise<string> {
+  const options = { ignoreExpiration: true };
+  const { sid } = isRefreshToken(token)
+    ? await verifier.verifyRefreshToken(token, options)
+    : await verifier.verify(token, options);
+  return sid;
 }
 
 function isToken(value: unknown): value is VerifiedToken {

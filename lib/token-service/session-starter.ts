@@ -2,6 +2,7 @@ import { v7 as uuidv7 } from 'uuid';
 import type { Clock } from '../clock.js';
 import { type DenyList, missingScopes } from '../deny-list/deny-list.js';
 import { type MarkSnapshot, seenBy } from '../deny-list/marks.js';
+import type { TokenEvents } from '../events/token-events.js';
 import {
   ClaimsInvalidError,
   ClaimsUnavailableError,
@@ -12,7 +13,7 @@ import type { IssuedToken } from '../token/issued-token.js';
 import { nextTokenId } from '../token/token-id.js';
 import { type TokenMint, toSeconds } from '../token/token-mint.js';
 import { isIdentifier } from '../token/token-rules.js';
-import type { Claims } from '../token/verified-token.js';
+import type { Claims, VerifiedToken } from '../token/verified-token.js';
 
 /**
  * A log-in that has begun: the marks were read, so that a change which happens from now on is news
@@ -35,6 +36,7 @@ export class SessionStarter {
     private readonly denyList: DenyList,
     private readonly claims: ClaimsReader,
     private readonly mint: TokenMint,
+    private readonly events: TokenEvents,
     private readonly clock: Clock,
   ) {}
 
@@ -53,7 +55,7 @@ export class SessionStarter {
     const authTime = toSeconds(snapshot.readAt);
     const sid = uuidv7({ msecs: now });
     const scopes = this.denyList.scopesAtLogin(subject, claims);
-    return this.mint.sign({
+    const access: VerifiedToken = {
       ...claims,
       ...this.mint.parties,
       sub: subject,
@@ -63,7 +65,12 @@ export class SessionStarter {
       iat: authTime,
       exp: this.mint.freshExpiry(snapshot.readAt, authTime),
       seen: seenBy(snapshot, scopes),
-    });
+    };
+    const issued = this.mint.sign(access, this.mint.refreshTokenFor(access));
+    const refreshJti = issued.refreshClaims?.jti;
+    const ids = { sub: subject, sid, jti: access.jti };
+    this.events.emit('issued', { ...ids, ...(refreshJti !== undefined && { refreshJti }) });
+    return issued;
   }
 
   /** Where the source names a scope whose marks were not read, these are read and it is asked again. */

@@ -5,6 +5,15 @@ interface Content {
   readonly accessToken: string;
   readonly claims: VerifiedToken;
   readonly expiresIn: number;
+  readonly refresh?: RefreshContent;
+}
+
+interface RefreshContent {
+  readonly token: string;
+  readonly claims: VerifiedToken;
+  readonly expiresIn: number;
+  /** Whether the JSON answer holds it; else a cookie does. */
+  readonly inBody: boolean;
 }
 
 /** What a token endpoint answers (RFC 6749 §5.1). */
@@ -13,10 +22,12 @@ export interface TokenResponse {
   token_type: 'Bearer';
   /** Seconds. */
   expires_in: number;
+  /** Where sessions have refresh tokens (`refresh.tokens`) that travel in the body. */
+  refresh_token?: string;
 }
 
 /**
- * A signed token. As JSON it is the answer of a token endpoint (RFC 6749 §5.1), so a log-in route
+ * A signed token, with the refresh token of its session where there is a new one. As JSON it is the answer of a token endpoint (RFC 6749 §5.1), so a log-in route
  * can return it as it is; printed to a log it shows its ids and never the token.
  *
  * @example
@@ -35,6 +46,7 @@ export class IssuedToken<C extends Claims = Claims> {
   declare readonly access_token: string;
   declare readonly token_type: 'Bearer';
   declare readonly expires_in: number;
+  declare readonly refresh_token?: string;
   #content: Content | undefined;
 
   /** @internal */
@@ -57,10 +69,30 @@ export class IssuedToken<C extends Claims = Claims> {
     return this.#read().expiresIn;
   }
 
+  /** The refresh token that came with it, at a log-in and a refresh, where `refresh.tokens` is set. */
+  get refreshToken(): string | undefined {
+    return this.#read().refresh?.token;
+  }
+
+  /** Seconds until the refresh token expires. */
+  get refreshExpiresIn(): number | undefined {
+    return this.#read().refresh?.expiresIn;
+  }
+
+  /** @internal */
+  get refreshClaims(): VerifiedToken | undefined {
+    return this.#read().refresh?.claims;
+  }
+
   /** @throws TokenNotReadyError inside a `@ReissuesToken()` handler */
   toJSON(): TokenResponse {
-    const { accessToken, expiresIn } = this.#read();
-    return { access_token: accessToken, token_type: 'Bearer', expires_in: expiresIn };
+    const { accessToken, expiresIn, refresh } = this.#read();
+    return {
+      access_token: accessToken,
+      token_type: 'Bearer',
+      expires_in: expiresIn,
+      ...(refresh?.inBody && { refresh_token: refresh.token }),
+    };
   }
 
   /** @internal The commit protocol fills in what a handler was handed before it was signed. */

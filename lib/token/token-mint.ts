@@ -1,9 +1,16 @@
 import type { Clock } from '../clock.js';
 import { SessionExpiredError, TokenTooLargeError } from '../jwt-state.errors.js';
 import { IssuedToken } from './issued-token.js';
-import { ACCESS_TOKEN_TYPE } from './token-rules.js';
+import { nextTokenId } from './token-id.js';
 import type { TokenSigner } from './token-signer.js';
+import { ACCESS_TOKEN_TYPE, REFRESH_TOKEN_TYPE } from './token-types.js';
 import type { ReservedClaims, VerifiedToken } from './verified-token.js';
+
+export interface RefreshTokenSettings {
+  readonly lifetime: number;
+  readonly inBody: boolean;
+  readonly sizeLimit: number;
+}
 
 export interface MintSettings {
   readonly issuer: string | undefined;
@@ -11,11 +18,13 @@ export interface MintSettings {
   /** Milliseconds, whole seconds. */
   readonly lifetime: number;
   readonly sessionMaxAge: number;
+  /** Where sessions have refresh tokens; `inBody` unless a cookie carries them. */
+  readonly refreshTokens: RefreshTokenSettings | undefined;
   /** The largest token a client can send back, in bytes. */
   readonly sizeLimit: number;
 }
 
-/** Signs access tokens, and knows what each of them gets: times, parties, a size. */
+/** Signs tokens, and knows what each of them gets: times, parties, a size. */
 export class TokenMint {
   constructor(
     private readonly signer: TokenSigner,
@@ -33,8 +42,11 @@ export class TokenMint {
    * @throws SessionExpiredError when that has passed
    */
   freshExpiry(readAt: number, authTime: number): number {
-    const { lifetime, sessionMaxAge } = this.settings;
-    const end = authTime + sessionMaxAge / 1000;
+    return this.expiryOf(this.settings.lifetime, readAt, authTime);
+  }
+
+  private expiryOf(lifetime: number, readAt: number, authTime: number): number {
+    const end = authTime + this.settings.sessionMaxAge / 1000;
     if (end * 1000 <= readAt) throw new SessionExpiredError();
     return Math.min(toSeconds(readAt) + lifetime / 1000, end);
   }
@@ -49,14 +61,47 @@ export class TokenMint {
     };
   }
 
-  sign(claims: VerifiedToken): IssuedToken {
-    const accessToken = this.signer.sign(claims, ACCESS_TOKEN_TYPE);
-    if (accessToken.length > this.settings.sizeLimit) {
-      throw new TokenTooLargeError(accessToken.length, this.settings.sizeLimit);
-    }
-    const expiresIn = Math.max(0, claims.exp - toSeconds(this.clock.now()));
-    return new IssuedToken({ accessToken, claims, expiresIn });
+  /** @param refresh the refresh token that goes with it, from {@link refreshTokenFor} */
+  sign(claims: VerifiedToken, refresh?: VerifiedToken): IssuedToken {
+    return new IssuedToken({
+      accessToken: within(this.settings.sizeLimit, this.signer.sign(claims, ACCESS_TOKEN_TYPE)),
+      claims,
+      expiresIn: this.secondsLeft(claims),
+      ...(refresh && { refresh: this.signRefreshToken(refresh) }),
+    });
   }
+
+  /**
+   * The refresh token of the session of a new access token. It holds the same claims: where nothing
+   * else knows them (no claims source, or a tenant the session has chosen), the next access token
+   * is made from these. It has seen no stale marks, since none ends it.
+   *
+   * @param predecessor the refresh token it replaces
+   * @returns `undefined` where sessions have none
+   */
+  refreshTokenFor(access: VerifiedToken, predecessor?: VerifiedToken): VerifiedToken | undefined {
+    const { refreshTokens } = this.settings;
+    if (!refreshTokens) return undefined;
+    const { epoch, revoked } = access.seen;
+    const jti = nextTokenId(this.clock.now(), predecessor?.jti);
+    const exp = this.expiryOf(refreshTokens.lifetime, access.iat * 1000, access.auth_time);
+    return { ...access, jti, exp, seen: { epoch, ...(revoked && { revoked }) } };
+  }
+
+  private signRefreshToken(claims: VerifiedToken) {
+    const { inBody, sizeLimit } = this.settings.refreshTokens as RefreshTokenSettings;
+    const token = within(sizeLimit, this.signer.sign(claims, REFRESH_TOKEN_TYPE));
+    return { token, claims, expiresIn: this.secondsLeft(claims), inBody };
+  }
+
+  private secondsLeft({ exp }: VerifiedToken): number {
+    return Math.max(0, exp - toSeconds(this.clock.now()));
+  }
+}
+
+function within(limit: number, token: string): string {
+  if (token.length <= limit) return token;
+  throw new TokenTooLargeError(token.length, limit);
 }
 
 export function toSeconds(milliseconds: number): number {

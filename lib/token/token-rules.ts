@@ -1,17 +1,10 @@
 import { CLOCK_SKEW_MS } from '../clock.js';
 import { TokenExpiredError, TokenInvalidError } from '../jwt-state.errors.js';
-import type { Algorithm } from './signing-keys.js';
+import { isObject } from './token-form.js';
 import type { Seen, VerifiedToken } from './verified-token.js';
-
-/** `typ` of an access token (RFC 9068 §2.1). */
-export const ACCESS_TOKEN_TYPE = 'at+jwt';
-/** `typ` of the record that leads from a superseded token to its successor; never a bearer token. */
-export const SUCCESSOR_TYPE = 'next+jwt';
 
 /** What a token is held against. */
 export interface TokenRules {
-  readonly algorithm: Algorithm;
-  readonly kid: string | undefined;
   readonly issuer: string | undefined;
   readonly audience: readonly string[] | undefined;
   /** Milliseconds. */
@@ -20,44 +13,6 @@ export interface TokenRules {
   readonly longestLifetime: number;
   /** The claims by whose value tokens can be revoked. */
   readonly scopeClaims: readonly string[];
-}
-
-const COMPACT = /^[\w-]+\.[\w-]+\.[\w-]+$/;
-/** Header members that bring a key along, or point at one (RFC 7515 §4.1): never followed. */
-const FOREIGN_KEYS = ['jku', 'jwk', 'x5u', 'x5c'] as const;
-
-/**
- * What can be said before the signature is checked: the form, and a header that asks for exactly
- * what this service does (RFC 8725 §3.1). Refusing here what the signing library would choke on
- * (a payload that is not an object) or ignore (`crit`, `typ`) keeps its part to the signature.
- */
-export function checkForm(token: string, type: string, rules: TokenRules): void {
-  if (typeof token !== 'string' || !COMPACT.test(token)) {
-    throw new TokenInvalidError('it is not a signed JWT');
-  }
-  const [header, payload] = token.split('.', 2).map(decodePart);
-  if (!header || !payload) throw new TokenInvalidError('it is not a signed JWT');
-  if (header.alg !== rules.algorithm) throw new TokenInvalidError('its algorithm is not accepted');
-  if (normaliseType(header.typ) !== type) throw new TokenInvalidError('it is of another type');
-  if ('crit' in header) throw new TokenInvalidError('it demands an extension (crit)');
-  if (FOREIGN_KEYS.some((name) => name in header)) {
-    throw new TokenInvalidError('it brings its own key');
-  }
-  if (header.kid !== rules.kid) throw new TokenInvalidError('its key is not known');
-}
-
-function decodePart(part: string): Record<string, unknown> | undefined {
-  try {
-    const value: unknown = JSON.parse(Buffer.from(part, 'base64url').toString('utf8'));
-    return isObject(value) ? value : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-/** Media types are compared without case and with `application/` optional (RFC 7515 §4.1.9). */
-function normaliseType(type: unknown): string | undefined {
-  return typeof type === 'string' ? type.toLowerCase().replace(/^application\//, '') : undefined;
 }
 
 /**
@@ -153,16 +108,12 @@ function isIdList(value: unknown): boolean {
   );
 }
 
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
 /** Not empty, and text that UTF-8 can carry: a lone surrogate or a NUL is nobody's id. */
 export function isIdentifier(value: unknown): value is string {
   return typeof value === 'string' && value !== '' && value.isWellFormed() && !value.includes('\0');
 }
 
 /** A NumericDate (RFC 7519 §2) within what arithmetic keeps exact. */
-function isTime(value: unknown): value is number {
+export function isTime(value: unknown): value is number {
   return typeof value === 'number' && value >= 0 && value <= Number.MAX_SAFE_INTEGER;
 }

@@ -1,47 +1,98 @@
-import { JwtService } from '@nestjs/jwt';
+import type { KeyObject } from 'node:crypto';
+import type { JwtService } from '@nestjs/jwt';
 import type { Clock } from '../clock.js';
 import { TokenInvalidError } from '../jwt-state.errors.js';
-import { ACCESS_TOKEN_TYPE, checkClaims, checkForm, type TokenRules } from './token-rules.js';
+import type { Algorithm } from '../keys/key-options.js';
+import type { KeyQuery } from '../keys/verification-keys.js';
+import { adopt, type ForeignClaims } from './adopted-token.js';
+import { isObject, readForm, type TokenForm } from './token-form.js';
+import type { AccessProfiles, TokenProfile } from './token-profile.js';
+import { checkClaims } from './token-rules.js';
+import { REFRESH_TOKEN_TYPE } from './token-types.js';
 import type { VerifiedToken } from './verified-token.js';
 
+/** A token whose form is right: what its signature has to be checked with. */
+export interface Candidate {
+  readonly profile: TokenProfile;
+  readonly query: KeyQuery;
+}
+
+interface VerifyOptions {
+  ignoreExpiration?: boolean;
+}
+
 /**
- * Signature and claims; never the deny list. Three steps: {@link TokenVerifier.inspect} before the
- * signature, the signature (here by @nestjs/jwt, in the guard by passport-jwt), and
- * {@link TokenVerifier.accept} after it.
+ * Signature and claims; never the deny list. Three steps: {@link inspect} before the signature, the
+ * signature (here by @nestjs/jwt, in the guard by passport-jwt) with {@link keyFor}, and
+ * {@link accept} after it.
  */
 export class TokenVerifier {
   constructor(
     private readonly jwt: JwtService,
-    readonly rules: TokenRules,
+    private readonly access: AccessProfiles,
     private readonly clock: Clock,
   ) {}
 
-  /** All three steps, for an access token. @throws TokenInvalidError, TokenExpiredError */
-  verify(token: string, options?: { ignoreExpiration?: boolean }): VerifiedToken {
-    this.inspect(token);
-    return this.accept(this.checkSignature(token), options);
+  /** What any access token may be signed with. */
+  get algorithms(): Algorithm[] {
+    const { own, legacy, foreign } = this.access;
+    const profiles = [own, ...(legacy ? [legacy] : []), ...foreign.values()];
+    return [...new Set(profiles.flatMap(({ keys }) => keys.algorithms))];
   }
 
-  /** Before the signature: form, algorithm, type. */
-  inspect(token: string): void {
-    checkForm(token, ACCESS_TOKEN_TYPE, this.rules);
+  /** An access token. @throws TokenInvalidError, TokenExpiredError, KeysUnavailableError */
+  async verify(token: string, options?: VerifyOptions): Promise<VerifiedToken> {
+    const candidate = this.inspect(token);
+    return this.accept(await this.checkSignature(token, candidate), candidate, options);
   }
 
-  /** After the signature: the claims. */
-  accept(payload: unknown, options?: { ignoreExpiration?: boolean }): VerifiedToken {
-    return checkClaims(payload, this.rules, this.clock.now(), options);
+  /** A refresh token. @throws TokenInvalidError, TokenExpiredError, KeysUnavailableError */
+  async verifyRefreshToken(token: string, options?: VerifyOptions): Promise<VerifiedToken> {
+    const payload = await this.open(token, REFRESH_TOKEN_TYPE);
+    return checkClaims(payload, this.access.own.rules, this.clock.now(), options);
   }
 
-  /** The signed payload of a JWT of another type; its claims are the caller's to check. */
-  open(token: string, type: string): unknown {
-    checkForm(token, type, this.rules);
-    return this.checkSignature(token);
+  /** The signed payload of a record of this module; its claims are the caller's to check. */
+  async open(token: string, type: string): Promise<unknown> {
+    const candidate = candidateOf(readForm(token), { ...this.access.own, types: [type] });
+    return this.checkSignature(token, candidate);
   }
 
-  private checkSignature(token: string): unknown {
+  /** Before the signature: form, algorithm, type. @throws TokenInvalidError */
+  inspect(token: string): Candidate {
+    const form = readForm(token);
+    return candidateOf(form, this.profileOf(form));
+  }
+
+  /** @throws TokenInvalidError when there is no such key, KeysUnavailableError */
+  keyFor({ profile, query }: Candidate): KeyObject | Promise<KeyObject> {
+    const found = profile.keys.find(query);
+    return found instanceof Promise ? found.then(known) : known(found);
+  }
+
+  /** After the signature: the claims. @throws TokenInvalidError, TokenExpiredError */
+  accept(payload: unknown, { profile }: Candidate, options?: VerifyOptions): VerifiedToken {
+    const { adoption, rules } = profile;
+    const now = this.clock.now();
+    return adoption && isObject(payload)
+      ? adopt(payload as ForeignClaims, adoption, rules, now, options)
+      : checkClaims(payload, rules, now, options);
+  }
+
+  /** An `iss` that is not signed yet chooses whose keys are tried, and must prove true by them. */
+  private profileOf({ payload, type }: TokenForm): TokenProfile {
+    const { own, legacy, foreign } = this.access;
+    const other = typeof payload.iss === 'string' ? foreign.get(payload.iss) : undefined;
+    if (other) return other;
+    return legacy?.types.includes(type) ? legacy : own;
+  }
+
+  private async checkSignature(token: string, candidate: Candidate): Promise<unknown> {
+    const key = await this.keyFor(candidate);
     try {
       return this.jwt.verify(token, {
-        algorithms: [this.rules.algorithm],
+        secret: key as never,
+        algorithms: [candidate.query.alg],
         // Times are checked once, in checkClaims, by this module's clock.
         ignoreExpiration: true,
         ignoreNotBefore: true,
@@ -51,4 +102,23 @@ export class TokenVerifier {
       throw new TokenInvalidError('its signature does not match');
     }
   }
+}
+
+function candidateOf({ alg, kid, type }: TokenForm, profile: TokenProfile): Candidate {
+  if (!profile.keys.accepts(alg)) throw new TokenInvalidError('its algorithm is not accepted');
+  if (!profile.types.includes(type)) throw new TokenInvalidError('it is of another type');
+  if (kid !== undefined && typeof kid !== 'string') {
+    throw new TokenInvalidError('its key is not known');
+  }
+  return { profile, query: { alg, kid } };
+}
+
+function known(key: KeyObject | undefined): KeyObject {
+  if (key) return key;
+  throw new TokenInvalidError('its key is not known');
+}
+
+/** What a token says it is; whether that is true, its signature tells. @throws TokenInvalidError */
+export function isRefreshToken(token: string): boolean {
+  return readForm(token).type === REFRESH_TOKEN_TYPE;
 }

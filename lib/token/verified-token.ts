@@ -18,6 +18,11 @@ export interface Seen {
    * when the claims were read.
    */
   readonly until?: number;
+  /**
+   * Set on tokens that this module did not make and that have seen nothing: `legacy` is one of the
+   * application's own from before, `foreign` another issuer's. Never in a signed token.
+   */
+  readonly origin?: 'legacy' | 'foreign';
 }
 
 /** The claims that belong to this module: neither claims source nor changes can set them. */

@@ -5,14 +5,14 @@ import { resolveOptions } from '../../lib/jwt-state.config.js';
 import { JwtStateError } from '../../lib/jwt-state.errors.js';
 import type { ChangeScope } from '../../lib/reissue/commit-protocol.js';
 import { runInHandlerScope } from '../../lib/reissue/handler-scope.js';
-import { createSigningKeys } from '../../lib/token/signing-keys.js';
 import type { VerifiedToken } from '../../lib/token/verified-token.js';
+import { keysOf } from '../support/setup.js';
 import { ScheduledStore, Scheduler } from './scheduled-store.js';
 
 // Injected failures are expected here, thousands of them.
 Logger.overrideLogger(false);
 
-const keys = await createSigningKeys({ algorithm: 'HS256', secret: 's'.repeat(32) });
+const keys = await keysOf({ algorithm: 'HS256', secret: 's'.repeat(32) });
 const SUBJECT = 'alice';
 const START = 1_800_000_000_000;
 

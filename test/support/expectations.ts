@@ -27,7 +27,12 @@ export function expectRefusal(reply: Reply, code: JwtStateErrorCode): void {
 }
 
 function isTemporary(code: JwtStateErrorCode): boolean {
-  return ['DENY_LIST_UNAVAILABLE', 'CLAIMS_UNAVAILABLE', 'TOO_MANY_SUCCESSORS'].includes(code);
+  return [
+    'DENY_LIST_UNAVAILABLE',
+    'CLAIMS_UNAVAILABLE',
+    'KEYS_UNAVAILABLE',
+    'TOO_MANY_SUCCESSORS',
+  ].includes(code);
 }
 
 /** RFC 6750 §3: no error code where nothing was tried, no challenge where nothing is wrong. */

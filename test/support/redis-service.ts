@@ -4,11 +4,12 @@ import { createCache } from 'cache-manager';
 import { Keyv } from 'keyv';
 import { systemClock } from '../../lib/clock.js';
 import { createBoundedStore, createStore } from '../../lib/deny-list/create-store.js';
+import { TokenEvents } from '../../lib/events/token-events.js';
 import { assemble } from '../../lib/jwt-state.assembly.js';
 import { resolveOptions } from '../../lib/jwt-state.config.js';
 import type { JwtStateOptions } from '../../lib/jwt-state.options.js';
 import type { RedisServer } from './redis-server.js';
-import { KEYS, signingKeys } from './setup.js';
+import { KEYS, keysOf } from './setup.js';
 
 /** One process on a Redis, without Nest: set up as the documentation says. */
 export async function redisService(
@@ -31,9 +32,9 @@ export async function redisService(
     ...options,
     denyList: { ...options.denyList, cache },
   });
-  const store = createBoundedStore(config, clock);
+  const store = createBoundedStore(config, clock, new TokenEvents(clock));
   return {
-    ...assemble({ config, keys: signingKeys, store, clock }),
+    ...assemble({ config, keys: await keysOf(KEYS, clock), store, clock }),
     client,
     /** Without deadline and breaker. */
     store: createStore(config.denyList),

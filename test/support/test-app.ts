@@ -8,6 +8,8 @@ import {
   JwtStateModule,
   type JwtStateOptions,
   TokenDelivery,
+  TokenEvents,
+  TokenIssuer,
   TokenService,
   type VerifiedToken,
 } from 'nestjs-jwt-state';
@@ -58,15 +60,17 @@ export async function startApp(settings: TestAppSettings = {}): Promise<TestApp>
     settings.store instanceof TestStore
       ? settings.store
       : TestStore.create(settings.store ?? 'memory');
-  const { guard, refresh, ...rest } = options;
+  const { denyList, ...rest } = options;
   const module = JwtStateModule.forRoot({
     keys: { algorithm: 'HS256', secret: SECRET },
     claims: users.claims,
     ...rest,
-    ...(guard && { guard }),
-    ...(refresh && { refresh }),
     // Long, because it is not what these tests are about, and their machine may be busy.
-    denyList: { lookupTimeout: '5s', ...(await store.connect()), ...options.denyList },
+    denyList: denyList !== false && {
+      lookupTimeout: '5s',
+      ...(await store.connect()),
+      ...denyList,
+    },
   });
   const testing = Test.createTestingModule({
     imports: [module, ...imports],
@@ -96,7 +100,7 @@ export async function startApp(settings: TestAppSettings = {}): Promise<TestApp>
 
 /** A running application, and a client that talks to it over HTTP. */
 export class TestApp {
-  readonly tokens: TokenService;
+  readonly events: TokenEvents;
   readonly delivery: TokenDelivery;
 
   constructor(
@@ -105,15 +109,33 @@ export class TestApp {
     readonly users: Users,
     readonly store: TestStore,
   ) {
-    this.tokens = nest.get(TokenService);
+    this.events = nest.get(TokenEvents);
     this.delivery = nest.get(TokenDelivery);
+  }
+
+  get tokens(): TokenService {
+    return this.nest.get(TokenService);
+  }
+
+  /** What there is without a deny list, too. */
+  get issuer(): TokenIssuer {
+    return this.nest.get(TokenIssuer);
   }
 
   /** A log-in: a new session of the user, and its first token. */
   async logIn(user: string | number = 'alice', claims?: Record<string, unknown>): Promise<string> {
-    const { accessToken } = await this.tokens.issue(user, claims);
+    return (await this.logInFor(user, claims)).accessToken;
+  }
+
+  /** The same, with its refresh token. */
+  async logInFor(
+    user: string | number = 'alice',
+    claims?: Record<string, unknown>,
+  ): Promise<{ accessToken: string; refreshToken: string }> {
+    const { accessToken, refreshToken = '' } = await this.issuer.issue(user, claims);
     confidential.add(accessToken);
-    return accessToken;
+    if (refreshToken !== '') confidential.add(refreshToken);
+    return { accessToken, refreshToken };
   }
 
   /** Something changes a user from elsewhere: an administrator, a webhook. */

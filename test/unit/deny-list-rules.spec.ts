@@ -367,7 +367,7 @@ describe('a mark', () => {
   });
 
   it('has an id that no other mark has', () => {
-    const ids = Array.from({ length: 1_000 }, newMarkId);
+    const ids = Array.from({ length: 1_000 }, () => newMarkId(NOW));
     expect(new Set(ids).size).toBe(1_000);
     expect(ids.every((id) => /^[\w-]{22}$/.test(id))).toBe(true);
   });
@@ -437,7 +437,7 @@ describe('the pending deadlines of a stale mark', () => {
   it('survive being written and read', () => {
     fc.assert(
       fc.property(pendings, (pending) => {
-        const id = newMarkId();
+        const id = newMarkId(NOW);
         const read = parseStaleMark(sub, formatStaleMark(id, pending));
         expect(read).toEqual({ kind: 'stale', scope: sub, id, pending });
       }),
@@ -457,7 +457,7 @@ describe('a record', () => {
   it('of revoked others survives being written and read', () => {
     fc.assert(
       fc.property(fc.option(fc.oneof(fc.uuid(), value), { nil: undefined }), (except) => {
-        const id = newMarkId();
+        const id = newMarkId(NOW);
         const read = parseRevokedOthers(sub, formatRevokedOthers(id, except));
         expect(read.id).toBe(id);
         expect(read.except).toBe(except);

@@ -3,7 +3,14 @@ import { describe, expect, it } from '@jest/globals';
 import { toMilliseconds } from '../../lib/duration.js';
 import { checkStaticOptions, resolveOptions } from '../../lib/jwt-state.config.js';
 import { JwtStateConfigError } from '../../lib/jwt-state.errors.js';
-import { CookieOptions, JwtStateOptions } from '../../lib/jwt-state.options.js';
+import {
+  CookieOptions,
+  ForeignIssuerOptions,
+  JwtStateOptions,
+  LegacyOptions,
+  RefreshCookieOptions,
+  RefreshTokenOptions,
+} from '../../lib/jwt-state.options.js';
 import { KEYS } from '../support/setup.js';
 
 type Given = Record<string, unknown>;
@@ -38,6 +45,7 @@ describe('the defaults', () => {
       claims: undefined,
       claimsTimeout: 5_000,
       denyList: {
+        isOn: true,
         cache: undefined,
         prefix: 'jwt-state:',
         lookupTimeout: 150,
@@ -62,8 +70,17 @@ describe('the defaults', () => {
         usesCookie: false,
       },
       sessionMaxAge: 30 * 86_400_000,
+      refreshPath: 'auth/refresh-token',
+      refreshTokens: undefined,
+      legacy: undefined,
+      foreignIssuers: [],
     });
-    expect(checkStaticOptions({})).toEqual({ guard: undefined, refreshPath: 'auth/refresh-token' });
+    expect(checkStaticOptions({})).toEqual({
+      guard: undefined,
+      refreshPath: 'auth/refresh-token',
+      jwksPath: false,
+      hasDenyList: true,
+    });
   });
 
   it('stand for undefined, as for nothing', () => {
@@ -359,6 +376,14 @@ describe('what is given', () => {
 });
 
 describe('the options table of the README', () => {
+  const REQUIRED = new Set([
+    'keys',
+    'foreignIssuers.issuer',
+    'foreignIssuers.audience',
+    'foreignIssuers.keys',
+    'foreignIssuers.expiresIn',
+  ]);
+
   /** `option` → default, as the classes have them. */
   function documented(): Map<string, string> {
     const rows = new Map<string, string>();
@@ -367,11 +392,15 @@ describe('the options table of the README', () => {
         const path = `${prefix}${name}`;
         const isSection = typeof value === 'object' && value !== null && !Array.isArray(value);
         if (isSection) collect(`${path}.`, value);
-        else rows.set(path, path === 'keys' ? 'required' : inCode(value));
+        else rows.set(path, REQUIRED.has(path) ? 'required' : inCode(value));
       }
     };
     collect('', new JwtStateOptions());
     collect('delivery.cookie.', new CookieOptions());
+    collect('refresh.tokens.', new RefreshTokenOptions());
+    collect('refresh.tokens.cookie.', new RefreshCookieOptions());
+    collect('legacy.', new LegacyOptions());
+    collect('foreignIssuers.', new ForeignIssuerOptions());
     return rows;
   }
 

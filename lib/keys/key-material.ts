@@ -8,53 +8,25 @@ import {
 } from 'node:crypto';
 import { calculateJwkThumbprint, type JWK } from 'jose';
 import { JwtStateConfigError } from '../jwt-state.errors.js';
-
-export type HmacAlgorithm = 'HS256' | 'HS384' | 'HS512';
-export type AsymmetricAlgorithm =
-  | 'RS256'
-  | 'RS384'
-  | 'RS512'
-  | 'PS256'
-  | 'PS384'
-  | 'PS512'
-  | 'ES256'
-  | 'ES384'
-  | 'ES512';
-export type Algorithm = HmacAlgorithm | AsymmetricAlgorithm;
-
-/** PEM text, DER or PEM bytes, a JWK, or a `KeyObject`. */
-export type KeyMaterial = string | Buffer | JsonWebKey | KeyObject;
-
-/** One secret that signs and verifies. */
-export interface SecretKeyOptions {
-  algorithm: HmacAlgorithm;
-  /** At least as long as the hash: 32, 48, 64 bytes for HS256, HS384, HS512 (RFC 7518 §3.2). */
-  secret: string | Buffer | KeyObject;
-  /** Written to and demanded from the header (RFC 7515 §4.1.4). None by default. */
-  kid?: string;
-}
-
-/** A key pair; without the private half the service only verifies. */
-export interface KeyPairOptions {
-  algorithm: AsymmetricAlgorithm;
-  privateKey?: KeyMaterial;
-  /** Taken from the private key by default. */
-  publicKey?: KeyMaterial;
-  /** Default: the thumbprint of the public key (RFC 7638). */
-  kid?: string;
-}
-
-export type KeyOptions = SecretKeyOptions | KeyPairOptions;
+import type {
+  Algorithm,
+  AsymmetricAlgorithm,
+  HmacAlgorithm,
+  KeyMaterial,
+  KeyOptions,
+  KeyPairOptions,
+  SecretKeyOptions,
+} from './key-options.js';
 
 /**
- * The keys as the signing library is given them. `KeyObject`s, made once: handed a string, it
- * would parse a PEM on every request.
+ * A key as the signing library is given it. `KeyObject`s, made once: handed a string, it would
+ * parse a PEM on every request.
  */
-export interface SigningKeys {
+export interface Key {
   readonly algorithm: Algorithm;
   readonly kid: string | undefined;
   readonly verificationKey: KeyObject;
-  /** Absent in a service that only verifies. */
+  /** Absent where there is only the public half. */
   readonly signingKey: KeyObject | undefined;
 }
 
@@ -67,8 +39,8 @@ const CURVES: Record<string, string> = {
 const RSA_BITS = 2048;
 const ASYMMETRIC = /^(RS|PS|ES)(256|384|512)$/;
 
-/** Checks the key options and makes the keys. @throws JwtStateConfigError */
-export async function createSigningKeys(options: KeyOptions): Promise<SigningKeys> {
+/** Checks the options of one key and makes it. @throws JwtStateConfigError */
+export async function createKey(options: KeyOptions): Promise<Key> {
   const algorithm: unknown = options?.algorithm;
   if (typeof algorithm === 'string' && Object.hasOwn(HASH_BYTES, algorithm)) {
     return fromSecret(options as SecretKeyOptions);
@@ -81,7 +53,7 @@ export async function createSigningKeys(options: KeyOptions): Promise<SigningKey
   );
 }
 
-function fromSecret({ algorithm, secret, kid, ...rest }: SecretKeyOptions): SigningKeys {
+function fromSecret({ algorithm, secret, kid, ...rest }: SecretKeyOptions): Key {
   if ('privateKey' in rest || 'publicKey' in rest) {
     throw new JwtStateConfigError(
       `keys: ${algorithm} signs with a \`secret\`, not with a key pair. Pick RS256, PS256 or ES256 for a pair.`,
@@ -121,7 +93,7 @@ function toSecretKey(secret: string | Buffer | KeyObject): KeyObject {
   return createSecretKey(typeof secret === 'string' ? Buffer.from(secret, 'utf8') : secret);
 }
 
-async function fromPair(options: KeyPairOptions): Promise<SigningKeys> {
+async function fromPair(options: KeyPairOptions): Promise<Key> {
   const { algorithm } = options;
   if ('secret' in options) {
     throw new JwtStateConfigError(`keys: ${algorithm} needs a key pair, not a \`secret\`.`);
@@ -177,8 +149,8 @@ function fromBytes(name: 'privateKey' | 'publicKey', key: Buffer) {
   return { key, format: 'der' as const, type } as never;
 }
 
-/** RFC 7518 §3.1: which key belongs to which algorithm. */
-function checkFits(algorithm: AsymmetricAlgorithm, key: KeyObject): void {
+/** RFC 7518 §3.1: which key belongs to which algorithm. @throws JwtStateConfigError */
+export function checkFits(algorithm: AsymmetricAlgorithm, key: KeyObject): void {
   const type = key.asymmetricKeyType;
   const details = key.asymmetricKeyDetails;
   const curve = CURVES[algorithm];
@@ -193,6 +165,9 @@ function checkFits(algorithm: AsymmetricAlgorithm, key: KeyObject): void {
     throw new JwtStateConfigError(`keys: ${algorithm} needs an RSA key; this one is ${type}.`);
   }
   if (type === 'rsa-pss') checkPssParameters(algorithm, key);
+  if ((details?.publicExponent ?? 0n) < 3n) {
+    throw new JwtStateConfigError('keys: the RSA key has no usable public exponent.');
+  }
   if ((details?.modulusLength ?? 0) < RSA_BITS) {
     throw new JwtStateConfigError(
       `keys: the RSA key has ${details?.modulusLength} bits; ${RSA_BITS} is the least (RFC 7518 §3.3).`,

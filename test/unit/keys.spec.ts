@@ -10,8 +10,9 @@ import {
 import { describe, expect, it } from '@jest/globals';
 import { calculateJwkThumbprint } from 'jose';
 import { JwtStateConfigError } from '../../lib/jwt-state.errors.js';
-import { createSigningKeys, type KeyOptions } from '../../lib/token/signing-keys.js';
-import { assembled, ending } from '../support/setup.js';
+import { createKey } from '../../lib/keys/key-material.js';
+import type { KeyOptions } from '../../lib/keys/key-options.js';
+import { assembled, ending, keysOf } from '../support/setup.js';
 
 // Made once: RSA keys take their time.
 const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 });
@@ -36,15 +37,15 @@ const publicPem = (key: KeyObject) => key.export({ format: 'pem', type: 'spki' }
 
 /** What goes around a key that works: issue, verify, reissue with its signed successor record. */
 async function roundTrip(options: unknown): Promise<void> {
-  const keys = await createSigningKeys(options as KeyOptions);
+  const keys = await keysOf(options as KeyOptions);
   const { tokens, resolver } = assembled({ claims: () => ({}) }, { keys });
   const issued = await tokens.issue('alice');
   const [head = ''] = issued.accessToken.split('.');
   const header = JSON.parse(Buffer.from(head, 'base64url').toString());
   expect(header).toEqual({
-    alg: keys.algorithm,
+    alg: keys.signing?.algorithm,
     typ: 'at+jwt',
-    ...(keys.kid !== undefined && { kid: keys.kid }),
+    ...(keys.signing?.kid !== undefined && { kid: keys.signing.kid }),
   });
   await tokens.verify(issued.accessToken);
   await tokens.markStale({ sub: 'alice' });
@@ -55,7 +56,7 @@ async function roundTrip(options: unknown): Promise<void> {
 }
 
 async function bootError(options: unknown): Promise<string> {
-  const error = await createSigningKeys(options as KeyOptions).then(
+  const error = await createKey(options as KeyOptions).then(
     () => new Error('it was accepted'),
     (reason: Error) => reason,
   );
@@ -110,7 +111,7 @@ describe('a key may come as', () => {
   ])('%s, the pair or the private half alone', async (_, ownPrivate, ownPublic) => {
     await roundTrip({ algorithm: 'ES256', privateKey: ownPrivate, publicKey: ownPublic });
     await roundTrip({ algorithm: 'ES256', privateKey: ownPrivate });
-    const verifying = await createSigningKeys({
+    const verifying = await createKey({
       algorithm: 'ES256',
       publicKey: ownPublic as never,
     });
@@ -129,13 +130,13 @@ describe('a key may come as', () => {
 
 describe('keys become KeyObjects, once', () => {
   it('whatever they came as', async () => {
-    const pair = await createSigningKeys({
+    const pair = await createKey({
       algorithm: 'RS256',
       privateKey: privatePem(rsa.privateKey),
     });
     expect(pair.signingKey?.type).toBe('private');
     expect(pair.verificationKey.type).toBe('public');
-    const secret = await createSigningKeys({ algorithm: 'HS256', secret: 'x'.repeat(32) });
+    const secret = await createKey({ algorithm: 'HS256', secret: 'x'.repeat(32) });
     expect(secret.signingKey?.type).toBe('secret');
     expect(secret.verificationKey).toBe(secret.signingKey);
   });
@@ -150,26 +151,26 @@ describe('kid', () => {
       { privateKey: privatePem(rsa.privateKey), publicKey: publicPem(rsa.publicKey) },
       { publicKey: jwk },
     ]) {
-      expect((await createSigningKeys({ algorithm: 'RS256', ...keys })).kid).toBe(expected);
+      expect((await createKey({ algorithm: 'RS256', ...keys })).kid).toBe(expected);
     }
   });
 
   it('has the same value in every service that has the same RSA-PSS key', async () => {
-    const issuing = await createSigningKeys({ algorithm: 'PS256', privateKey: rsaPss.privateKey });
-    const verifying = await createSigningKeys({ algorithm: 'PS256', publicKey: rsaPss.publicKey });
+    const issuing = await createKey({ algorithm: 'PS256', privateKey: rsaPss.privateKey });
+    const verifying = await createKey({ algorithm: 'PS256', publicKey: rsaPss.publicKey });
     expect(issuing.kid).toBe(verifying.kid);
     expect(issuing.kid).toMatch(/^[\w-]{43}$/);
   });
 
   it('is the one given', async () => {
     const keys = { algorithm: 'ES256', privateKey: ec.ES256.privateKey, kid: 'k1' } as const;
-    expect((await createSigningKeys(keys)).kid).toBe('k1');
+    expect((await createKey(keys)).kid).toBe('k1');
   });
 
   it('is absent for a secret, unless it is given', async () => {
     const secret = 'x'.repeat(32);
-    expect((await createSigningKeys({ algorithm: 'HS256', secret })).kid).toBeUndefined();
-    expect((await createSigningKeys({ algorithm: 'HS256', secret, kid: 'k' })).kid).toBe('k');
+    expect((await createKey({ algorithm: 'HS256', secret })).kid).toBeUndefined();
+    expect((await createKey({ algorithm: 'HS256', secret, kid: 'k' })).kid).toBe('k');
   });
 
   it.each([[''], [5], [null], [{}]])('%j stops the boot', async (kid) => {
@@ -376,15 +377,12 @@ describe('the boot stops at', () => {
 describe('a service with the public key only', () => {
   it('verifies what the issuing service signed, and signs nothing', async () => {
     const { privateKey } = ec.ES256;
-    const issuing = assembled(
-      {},
-      { keys: await createSigningKeys({ algorithm: 'ES256', privateKey }) },
-    );
+    const issuing = assembled({}, { keys: await keysOf({ algorithm: 'ES256', privateKey }) });
     const publicKey = publicPem(createPublicKey(createPrivateKey(privatePem(privateKey))));
-    const keys = await createSigningKeys({ algorithm: 'ES256', publicKey });
+    const keys = await keysOf({ algorithm: 'ES256', publicKey });
     const { tokens, verifier } = assembled({}, { keys });
     const issued = await issuing.tokens.issue('alice');
-    expect(verifier.verify(issued.accessToken).sub).toBe('alice');
+    expect((await verifier.verify(issued.accessToken)).sub).toBe('alice');
     expect(await ending(tokens.issue('alice'))).toBe('NO_SIGNING_KEY');
     expect(await ending(tokens.reissue(issued.claims))).toBe('NO_SIGNING_KEY');
     expect(await ending(tokens.refresh(issued.accessToken))).toBe('NO_SIGNING_KEY');

@@ -1,0 +1,115 @@
+import type { Clock } from '../clock.js';
+import { type DenyList, missingScopes } from '../deny-list/deny-list.js';
+import { type MarkSnapshot, seenBy } from '../deny-list/marks.js';
+import { ClaimsUnavailableError, TokenRevokedError } from '../jwt-state.errors.js';
+import type { ClaimsReader } from '../token/claims-reader.js';
+import { nextTokenId } from '../token/token-id.js';
+import { type TokenMint, toSeconds } from '../token/token-mint.js';
+import {
+  applicationClaims,
+  type Claims,
+  type VerifiedToken,
+  withClaims,
+} from '../token/verified-token.js';
+import type { ReissueRequest } from './reissue-request.js';
+
+/**
+ * Says what the next token of a session holds: the marks were read, then the claims are, so that a
+ * change in between is news to the token.
+ */
+export class TokenComposer {
+  constructor(
+    private readonly denyList: DenyList,
+    private readonly claims: ClaimsReader,
+    private readonly mint: TokenMint,
+    private readonly clock: Clock,
+  ) {}
+
+  get canRead(): boolean {
+    return this.claims.hasSource;
+  }
+
+  /** @param before marks that were read already, those of the predecessor's scopes among them */
+  async compose(
+    predecessor: VerifiedToken,
+    before: MarkSnapshot,
+    request: Pick<ReissueRequest, 'changes' | 'renew'>,
+  ): Promise<VerifiedToken> {
+    const { claims, snapshot } = await this.readAll(predecessor, before, request.changes);
+    const scopes = this.denyList.scopesOf(withClaims(predecessor, claims));
+    // On a host whose clock is behind, `exp - iat` must not grow beyond what any token may live.
+    const issuedAt = Math.max(snapshot.readAt, predecessor.iat * 1000);
+    const isOwn = predecessor.seen.origin === undefined;
+    const seen = seenBy(
+      snapshot,
+      scopes,
+      // To a token from elsewhere its own first marks are new: this is where its session begins.
+      isOwn
+        ? {
+            revoked: predecessor.seen.revoked ?? [],
+            scopes: this.denyList.scopesOf(predecessor),
+          }
+        : undefined,
+    );
+    return {
+      ...withClaims(predecessor, claims),
+      ...(!isOwn && this.mint.parties),
+      jti: nextTokenId(this.clock.now(), predecessor.jti),
+      iat: toSeconds(issuedAt),
+      exp: this.expiryOf(predecessor, issuedAt, request.renew),
+      seen,
+    };
+  }
+
+  /** @throws TokenRevokedError where the subject may hold no token any more */
+  async readClaims(predecessor: VerifiedToken): Promise<Claims> {
+    if (!this.claims.hasSource) return applicationClaims(predecessor);
+    const claims = await this.claims.read(predecessor.sub, predecessor);
+    if (claims !== null) return claims;
+    // That stands whether or not it can be written down.
+    await this.denyList.revokeSession(predecessor.sid, 'subject-gone').catch(() => {});
+    throw new TokenRevokedError('The subject of this token may hold no token any more.');
+  }
+
+  private expiryOf(predecessor: VerifiedToken, issuedAt: number, renew: boolean): number {
+    const { auth_time, exp, seen } = predecessor;
+    if (renew) return this.mint.freshExpiry(issuedAt, auth_time);
+    // A token from elsewhere may live longer than this service lets any of its own.
+    return seen.origin === undefined
+      ? exp
+      : Math.min(exp, this.mint.freshExpiry(issuedAt, auth_time));
+  }
+
+  /** Where the answer names a scope whose marks were not read, these are read and it is asked again. */
+  private async readAll(
+    predecessor: VerifiedToken,
+    before: MarkSnapshot,
+    changes: Claims | undefined,
+  ) {
+    let snapshot = before;
+    for (let attempt = 0; attempt < 2; attempt++) {
+      const claims = { ...(await this.readClaims(predecessor)), ...changes };
+      const scopes = this.denyList.scopesOf(withClaims(predecessor, claims));
+      const missing = missingScopes(scopes, snapshot.scopes);
+      if (missing.length === 0) return { claims, snapshot };
+      snapshot = await this.denyList.extend(snapshot, missing);
+    }
+    throw new ClaimsUnavailableError('The claims changed their scope while they were read.');
+  }
+
+  /**
+   * A session that leaves a tenant must not slip out of a revocation of it that came while the
+   * claims were read: the successor is not in its scope any more, so the predecessor is asked.
+   */
+  async confirmDeparture(predecessor: VerifiedToken, successor: VerifiedToken): Promise<void> {
+    const left = missingScopes(
+      this.denyList.scopesOf(predecessor),
+      this.denyList.scopesOf(successor),
+    );
+    if (left.length === 0) return;
+    // No answer is no reason to keep the new token back: the old one leads to it by now.
+    if (await this.denyList.isSessionAlive(predecessor).catch(() => true)) return;
+    await this.denyList.revokeSession(predecessor.sid, 'left-scope').catch(() => {});
+    throw new TokenRevokedError();
+  }
+}

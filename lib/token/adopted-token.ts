@@ -1,0 +1,98 @@
+import { createHash } from 'node:crypto';
+import { stringify } from 'uuid';
+import { TokenInvalidError } from '../jwt-state.errors.js';
+import { checkClaims, isIdentifier, isTime, type TokenRules } from './token-rules.js';
+import type { VerifiedToken } from './verified-token.js';
+
+/** The payload of a token that this module did not make. */
+export type ForeignClaims = Readonly<Record<string, unknown>>;
+
+/** Whose token it is; `undefined`: this one is not accepted. */
+export type SubjectOf = (claims: ForeignClaims) => string | number | undefined;
+
+/** How a token that this module did not make is brought into its terms. */
+export interface AdoptionSettings {
+  readonly origin: 'legacy' | 'foreign';
+  readonly subject: SubjectOf;
+  /** The lifetime, in ms, of a legacy token that names no `exp`. */
+  readonly lifetime: number;
+  /** Whether a token must name its issuer and audience, or only name no other. */
+  readonly demands: { readonly issuer: boolean; readonly audience: boolean };
+}
+
+/**
+ * A token that this module did not make, in its terms. It has seen no marks: they are held against
+ * its `iat`. What it lacks is derived from its signed claims, never from its text, whose signature
+ * could be written in more than one way.
+ *
+ * @throws TokenInvalidError, TokenExpiredError
+ */
+export function adopt(
+  payload: ForeignClaims,
+  settings: AdoptionSettings,
+  rules: TokenRules,
+  now: number,
+  options?: { ignoreExpiration?: boolean },
+): VerifiedToken {
+  const named = settings.origin === 'legacy' ? legacy(payload, settings) : foreign(payload);
+  const token = checkClaims(
+    { ...named, sub: subjectOf(payload, settings), seen: { epoch: '' } },
+    rulesFor(payload, settings, rules),
+    now,
+    options,
+  );
+  return { ...token, seen: { epoch: '', origin: settings.origin } };
+}
+
+/** Its own ids are not used: what an application kept under these names may not be unique. */
+function legacy(payload: ForeignClaims, { lifetime }: AdoptionSettings): ForeignClaims {
+  const { iat, exp } = payload;
+  const id = derivedId('legacy', payload);
+  return {
+    ...payload,
+    jti: id,
+    sid: id,
+    auth_time: iat,
+    exp: exp === undefined && isTime(iat) ? iat + lifetime / 1000 : exp,
+  };
+}
+
+function foreign(payload: ForeignClaims): ForeignClaims {
+  const { iss, jti, sid, iat, auth_time } = payload;
+  return {
+    ...payload,
+    sid: isIdentifier(sid) ? sid : derivedId('foreign', { iss, jti }),
+    auth_time: isTime(auth_time) ? auth_time : iat,
+  };
+}
+
+/** What it does not name cannot be another's, unless it must name it. */
+function rulesFor(
+  { iss, aud }: ForeignClaims,
+  { demands }: AdoptionSettings,
+  rules: TokenRules,
+): TokenRules {
+  return {
+    ...rules,
+    issuer: demands.issuer || iss !== undefined ? rules.issuer : undefined,
+    audience: demands.audience || aud !== undefined ? rules.audience : undefined,
+  };
+}
+
+function subjectOf(payload: ForeignClaims, { subject }: AdoptionSettings): string {
+  const value = subject(payload);
+  const text = typeof value === 'number' && Number.isSafeInteger(value) ? String(value) : value;
+  if (isIdentifier(text)) return text;
+  throw new TokenInvalidError('its subject is not one of ours');
+}
+
+/** The same claims always have the same id: a UUIDv8 (RFC 9562 §5.8) of their SHA-256. */
+function derivedId(kind: string, claims: ForeignClaims): string {
+  const hash = createHash('sha256')
+    .update(`${kind}:${JSON.stringify(claims)}`)
+    .digest();
+  const bytes = Uint8Array.from(hash.subarray(0, 16));
+  bytes[6] = ((bytes[6] as number) & 0x0f) | 0x80;
+  bytes[8] = ((bytes[8] as number) & 0x3f) | 0x80;
+  return stringify(bytes);
+}
