@@ -1,5 +1,6 @@
 import { JwtService } from '@nestjs/jwt';
 import type { Clock } from './clock.js';
+import type { Cookie } from './config/cookie.config.js';
 import { CredentialReader } from './delivery/credential-reader.js';
 import { StagedDeliveries } from './delivery/staged-deliveries.js';
 import { TokenCookie } from './delivery/token-cookie.js';
@@ -9,7 +10,7 @@ import { DenyListKeys } from './deny-list/deny-list.keys.js';
 import type { DenyListStore } from './deny-list/deny-list.store.js';
 import { SuccessorCodec } from './deny-list/successor.js';
 import { TokenEvents } from './events/token-events.js';
-import type { Cookie, JwtStateConfig } from './jwt-state.config.js';
+import type { JwtStateConfig } from './jwt-state.config.js';
 import type { Keys } from './keys/create-keys.js';
 import type { VerificationKeys } from './keys/verification-keys.js';
 import { RefreshCredentials } from './refresh/refresh-credentials.js';

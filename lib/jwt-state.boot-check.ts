@@ -5,8 +5,9 @@ import { PUBLIC } from './decorators/public.decorator.js';
 import type { DenyListStore } from './deny-list/deny-list.store.js';
 import { JwtStateGuard } from './guards/jwt-state.guard.js';
 import { REISSUES_TOKEN } from './interceptors/token-reissue.interceptor.js';
+import type { JwtStateConfig } from './jwt-state.config.js';
 import { JwtStateConfigError } from './jwt-state.errors.js';
-import { STORE } from './jwt-state.tokens.js';
+import { CONFIG, STORE } from './jwt-state.tokens.js';
 import { TokenMint } from './token/token-mint.js';
 
 type Handler = (...args: unknown[]) => unknown;
@@ -23,6 +24,7 @@ export class BootCheck implements OnApplicationBootstrap {
     private readonly application: ApplicationConfig,
     private readonly mint: TokenMint,
     @Inject(STORE) private readonly store: DenyListStore,
+    @Inject(CONFIG) private readonly config: JwtStateConfig,
   ) {}
 
   onApplicationBootstrap(): void {
@@ -80,7 +82,13 @@ export class BootCheck implements OnApplicationBootstrap {
   }
 
   private warnAboutStore(): void {
-    if (this.store.ephemeral) {
+    if (!this.config.denyList.isOn) {
+      this.logger.log(
+        `There is no deny list: a token that was replaced or logged out works until its exp, up to ${
+          this.config.accessTokenLifetime / 1000
+        } s.`,
+      );
+    } else if (this.store.ephemeral) {
       this.logger.warn(
         'The deny list is kept in memory: a restart ends every session, and other processes do not ' +
           'see its revocations. Set denyList.cache for anything but one process.',

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { serialize } from 'cookie';
-import type { Cookie } from '../jwt-state.config.js';
+import type { Cookie } from '../config/cookie.config.js';
 
 /** A cookie that carries a token: out of the reach of scripts. */
 export class TokenCookie {

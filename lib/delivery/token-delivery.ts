@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import onHeaders from 'on-headers';
-import type { JwtStateConfig } from '../jwt-state.config.js';
+import type { DeliveryConfig } from '../config/delivery.config.js';
 import type { IssuedToken } from '../token/issued-token.js';
 import { addToBody, hasPlaceForToken } from './body-field.js';
 import type { CredentialOrigin } from './credential-reader.js';
@@ -26,7 +26,7 @@ export class TokenDelivery {
   private readonly byResponse = new WeakMap<ServerResponse, StagedDelivery>();
 
   constructor(
-    private readonly settings: JwtStateConfig['delivery'],
+    private readonly settings: DeliveryConfig,
     private readonly staged: StagedDeliveries,
     private readonly cookies: TokenCookies,
   ) {}
