@@ -68,6 +68,7 @@ export {
   DenyListUnavailableError,
   ForeignTokenError,
   InvalidGrantError,
+  InvalidGrantRequestError,
   InvalidRequestError,
   InvalidTargetError,
   JwtStateConfigError,

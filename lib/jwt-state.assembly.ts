@@ -9,7 +9,7 @@ import { DenyList, MARGIN_MS } from './deny-list/deny-list.js';
 import { DenyListKeys } from './deny-list/deny-list.keys.js';
 import type { DenyListStore } from './deny-list/deny-list.store.js';
 import { SuccessorCodec } from './deny-list/successor.js';
-import { TokenEvents } from './events/token-events.js';
+import { noEvents, TokenEvents } from './events/token-events.js';
 import type { JwtStateConfig } from './jwt-state.config.js';
 import type { Keys } from './keys/create-keys.js';
 import type { VerificationKeys } from './keys/verification-keys.js';
@@ -64,10 +64,10 @@ export function assemble(parts: AssemblyParts) {
     audience: config.audience,
     lifetime: config.accessTokenLifetime,
     sessionMaxAge: config.sessionMaxAge,
-    refreshTokens: config.refreshTokens && {
-      lifetime: config.refreshTokens.lifetime,
-      inBody: config.refreshTokens.cookie === undefined,
-      sizeLimit: sizeLimitOf(config.refreshTokens.cookie),
+    refreshTokens: config.refresh.tokens && {
+      lifetime: config.refresh.tokens.lifetime,
+      inBody: config.refresh.tokens.cookie === undefined,
+      sizeLimit: sizeLimitOf(config.refresh.tokens.cookie),
     },
     sizeLimit: sizeLimitOf(config.delivery.usesCookie ? config.delivery.cookie : undefined),
   });
@@ -78,7 +78,7 @@ export function assemble(parts: AssemblyParts) {
     names,
     new SuccessorCodec(signer, verifier, rules),
     clock,
-    events,
+    config.denyList.isOn ? events : noEvents,
     {
       onLoss: config.denyList.onLoss,
       claims: config.denyList.claims,
@@ -93,9 +93,15 @@ export function assemble(parts: AssemblyParts) {
     margin: config.clockTolerance + MARGIN_MS,
   });
   const composer = new TokenComposer(denyList, claims, mint, clock);
-  const reissuer = new Reissuer(denyList, composer, mint, config.refreshTokens && sessions, events);
+  const reissuer = new Reissuer(
+    denyList,
+    composer,
+    mint,
+    config.refresh.tokens && sessions,
+    events,
+  );
   const refreshTokens =
-    config.refreshTokens &&
+    config.refresh.tokens &&
     new RefreshTokens({ verifier, denyList, composer, mint, sessions, events });
   const resolver = new TokenResolver(denyList, reissuer, composer, mint, events, {
     onUnavailable: config.denyList.onUnavailable,
@@ -127,7 +133,7 @@ export function assemble(parts: AssemblyParts) {
   const issuer = config.denyList.isOn ? tokens : new TokenIssuer(serviceParts);
   const cookies = cookiesOf(config, parts.globalPrefix);
   const credentials = new CredentialReader(cookies.access);
-  const refreshCredentials = new RefreshCredentials(refreshTokens !== undefined, cookies.refresh);
+  const refreshCredentials = new RefreshCredentials(config.refresh, cookies.refresh);
   const delivery = new TokenDelivery(config.delivery, staged, cookies);
   return {
     keys,
@@ -148,15 +154,15 @@ export function assemble(parts: AssemblyParts) {
 }
 
 function cookiesOf(config: JwtStateConfig, globalPrefix: () => string = () => ''): TokenCookies {
-  const { delivery, refreshPath, refreshTokens } = config;
+  const { delivery, refresh } = config;
   const refreshRoute = () =>
-    `/${[globalPrefix(), refreshPath || '']
+    `/${[globalPrefix(), refresh.path || '']
       .flatMap((path) => path.split('/'))
       .filter(Boolean)
       .join('/')}`;
   return {
     access: delivery.usesCookie ? new TokenCookie(delivery.cookie) : undefined,
-    refresh: refreshTokens?.cookie && new TokenCookie(refreshTokens.cookie, refreshRoute),
+    refresh: refresh.tokens?.cookie && new TokenCookie(refresh.tokens.cookie, refreshRoute),
   };
 }
 

@@ -1,4 +1,11 @@
-import { Inject, Injectable, Logger, type OnApplicationBootstrap, type Type } from '@nestjs/common';
+import {
+  Inject,
+  Injectable,
+  Logger,
+  type OnApplicationBootstrap,
+  type Type,
+  VersioningType,
+} from '@nestjs/common';
 import { GUARDS_METADATA, SSE_METADATA } from '@nestjs/common/constants.js';
 import { ApplicationConfig, DiscoveryService, MetadataScanner, Reflector } from '@nestjs/core';
 import { PUBLIC } from './decorators/public.decorator.js';
@@ -37,6 +44,7 @@ export class BootCheck implements OnApplicationBootstrap {
         if (handler) this.checkHandler(metatype as Type, handler);
       }
     }
+    this.refuseUnknownCookiePath();
     this.warnAboutStore();
   }
 
@@ -46,6 +54,18 @@ export class BootCheck implements OnApplicationBootstrap {
     if (checks.length < 2) return;
     throw new JwtStateConfigError(
       'JwtStateModule is imported more than once. Call forRoot() in the root module only; it is global.',
+    );
+  }
+
+  /** A cookie for a path that is not the route's would never come back. */
+  private refuseUnknownCookiePath(): void {
+    const { path, tokens } = this.config.refresh;
+    if (!tokens?.cookie || tokens.cookie.path !== undefined) return;
+    const isVersioned = this.application.getVersioning()?.type === VersioningType.URI;
+    if (path !== false && !isVersioned) return;
+    throw new JwtStateConfigError(
+      'refresh.tokens.cookie needs a `path` here: the route of this module is versioned or left ' +
+        'out, so nobody else knows where the cookie is to be sent.',
     );
   }
 

@@ -7,7 +7,7 @@ import {
   resolveForeignIssuers,
   resolveLegacy,
 } from './config/other-tokens.config.js';
-import { type RefreshTokensConfig, resolveRefresh } from './config/refresh.config.js';
+import { type RefreshConfig, resolveRefresh } from './config/refresh.config.js';
 import { toMilliseconds, toTimeout } from './duration.js';
 import { JwtStateConfigError } from './jwt-state.errors.js';
 import {
@@ -37,8 +37,7 @@ export interface JwtStateConfig {
   readonly expiry: 'keep' | 'renew';
   readonly delivery: DeliveryConfig;
   readonly sessionMaxAge: number;
-  readonly refreshPath: string | false;
-  readonly refreshTokens: RefreshTokensConfig | undefined;
+  readonly refresh: RefreshConfig;
   readonly legacy: LegacyConfig | undefined;
   readonly foreignIssuers: readonly ForeignIssuerConfig[];
 }
@@ -60,14 +59,20 @@ export function resolveOptions(input: JwtStateOptions, fixed: StaticOptions = {}
     throw new JwtStateConfigError('claims must be a function: (subject, previous) => claims.');
   }
   const accessTokenLifetime = wholeSeconds('accessToken.expiresIn', accessToken.expiresIn);
-  const { refreshPath, refreshTokens } = resolveRefresh(options);
+  const refresh = resolveRefresh(options);
+  const delivery = resolveDelivery(options.delivery);
+  if (delivery.usesCookie && delivery.cookie.name === refresh.tokens?.cookie?.name) {
+    throw new JwtStateConfigError(
+      'refresh.tokens.cookie has the name of delivery.cookie: choose another.',
+    );
+  }
   const issuer = checkName('issuer', options.issuer);
   const audience = checkAudience('audience', options.audience);
   const legacy = resolveLegacy(options.legacy, { issuer, audience }, accessTokenLifetime);
   const foreignIssuers = resolveForeignIssuers(options.foreignIssuers, issuer);
   const lifetimes = new Map([
     ['accessToken.expiresIn', accessTokenLifetime],
-    ['refresh.tokens.expiresIn', refreshTokens?.lifetime ?? 0],
+    ['refresh.tokens.expiresIn', refresh.tokens?.lifetime ?? 0],
     ['legacy.expiresIn', legacy?.adoption.lifetime ?? 0],
     ...foreignIssuers.map(({ issuer: name, adoption }): [string, number] => [
       `expiresIn of ${name}`,
@@ -86,10 +91,9 @@ export function resolveOptions(input: JwtStateOptions, fixed: StaticOptions = {}
     gracePeriod: toMilliseconds('reissue.gracePeriod', reissue.gracePeriod, 0),
     handlerTimeout: toMilliseconds('reissue.handlerTimeout', reissue.handlerTimeout),
     expiry: reissue.expiry,
-    delivery: resolveDelivery(options.delivery),
+    delivery,
     sessionMaxAge: wholeSeconds('session.maxAge', session.maxAge),
-    refreshPath,
-    refreshTokens,
+    refresh,
     legacy,
     foreignIssuers,
   };

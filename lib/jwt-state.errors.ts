@@ -83,6 +83,13 @@ export class InvalidRequestError extends JwtStateError {
   }
 }
 
+/** What the refresh route was sent is no request for a token (RFC 6749 §5.2). */
+export class InvalidGrantRequestError extends JwtStateError {
+  constructor(error: 'invalid_request' | 'unsupported_grant_type', message: string) {
+    super(400, 'INVALID_REQUEST', message, {}, error);
+  }
+}
+
 /**
  * The refresh token leads to nothing (RFC 6749 §5.2). Unknown, expired, revoked and reused are
  * answered alike, so that nobody learns from the answer which it was.
@@ -239,7 +246,7 @@ export class NoSigningKeyError extends JwtStateError {
 export class ForeignTokenError extends JwtStateError {
   constructor() {
     super(
-      500,
+      400,
       'FOREIGN_TOKEN',
       "This token is another issuer's: it cannot be reissued here. Its client asks that issuer.",
     );

@@ -1,8 +1,13 @@
 import { ConfigurableModuleBuilder } from '@nestjs/common';
-import type { JwtStateOptions, StaticOptions } from './jwt-state.options.js';
+import type { DenyListOptions, JwtStateOptions, StaticOptions } from './jwt-state.options.js';
+
+/** What a factory may give; that `denyList` is not `false` is checked at boot. */
+type FactoryOptions = Omit<JwtStateOptions, keyof StaticOptions> & {
+  denyList?: DenyListOptions | false;
+};
 
 export const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
-  new ConfigurableModuleBuilder<Omit<JwtStateOptions, keyof StaticOptions>>({
+  new ConfigurableModuleBuilder<FactoryOptions>({
     moduleName: 'JwtState',
   })
     .setClassMethodName('forRoot')

@@ -3,7 +3,7 @@ import {
   type FactoryProvider,
   Inject,
   Module,
-  type OnModuleDestroy,
+  type OnApplicationShutdown,
   type Provider,
   Scope,
   type Type,
@@ -29,7 +29,7 @@ import {
   MODULE_OPTIONS_TOKEN,
   type OPTIONS_TYPE,
 } from './jwt-state.module-definition.js';
-import type { StaticOptions } from './jwt-state.options.js';
+import type { JwtStateOptions, StaticOptions } from './jwt-state.options.js';
 import { ASSEMBLY, CLOCK, CONFIG, FIXED_OPTIONS, JWKS, STORE } from './jwt-state.tokens.js';
 import { createKeys } from './keys/create-keys.js';
 import { jwksControllerAt } from './keys/jwks.controller.js';
@@ -120,12 +120,12 @@ const jwks: Provider = {
  * @publicApi
  */
 @Module({ imports: [DiscoveryModule] })
-export class JwtStateModule extends ConfigurableModuleClass implements OnModuleDestroy {
+export class JwtStateModule extends ConfigurableModuleClass implements OnApplicationShutdown {
   constructor(@Inject(ASSEMBLY) private readonly assembly: Assembly) {
     super();
   }
 
-  onModuleDestroy(): void {
+  onApplicationShutdown(): void {
     this.assembly.denyList.close();
   }
 
@@ -140,8 +140,9 @@ export class JwtStateModule extends ConfigurableModuleClass implements OnModuleD
    * ```
    * @throws JwtStateConfigError at boot, with what to do about it
    */
-  static override forRoot(options: typeof OPTIONS_TYPE): DynamicModule {
-    return complete(super.forRoot(options ?? {}), options ?? {});
+  static override forRoot(options: JwtStateOptions): DynamicModule {
+    const given = options ?? {};
+    return complete(super.forRoot(given as typeof OPTIONS_TYPE), given);
   }
 
   /**
@@ -160,8 +161,10 @@ export class JwtStateModule extends ConfigurableModuleClass implements OnModuleD
    * })
    * ```
    */
-  static override forRootAsync(options: typeof ASYNC_OPTIONS_TYPE): DynamicModule {
-    return complete(super.forRootAsync(options), options);
+  static override forRootAsync(
+    options: Omit<typeof ASYNC_OPTIONS_TYPE, 'denyList'> & StaticOptions,
+  ): DynamicModule {
+    return complete(super.forRootAsync(options as typeof ASYNC_OPTIONS_TYPE), options);
   }
 }
 

@@ -122,6 +122,11 @@ export class RefreshTokenOptions {
 export class RefreshOptions {
   /** `POST` here; `false` leaves it out. */
   path?: string | false = 'auth/refresh-token';
+  /**
+   * Whether an access token that is still valid is exchanged, too. Default: only where there are no
+   * refresh tokens, or one that was stolen could be renewed for as long as the session may last.
+   */
+  accessTokens?: boolean | undefined = undefined;
   /** With refresh tokens a log-in brings a pair, and an expired access token is no matter. */
   tokens?: RefreshTokenOptions | false = false;
 }
@@ -150,7 +155,7 @@ export class ForeignIssuerOptions {
   keys: KeysOption = undefined as never;
   /** The longest lifetime its tokens have. Required: revocations are kept that long. */
   expiresIn: Duration = undefined as never;
-  /** The `typ` its tokens may have. */
+  /** The `typ` its tokens may have; `''` for none. */
   types?: readonly string[] = ['at+jwt', 'JWT'];
   /**
    * Whose a token is, by its claims; `undefined`: it is not accepted. Default: `sub`, which must

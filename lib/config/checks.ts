@@ -51,5 +51,9 @@ export function checkAudience(name: string, value: string | readonly string[] | 
   if (value === undefined) return undefined;
   const list = Array.isArray(value) ? value : [value];
   if (list.length === 0) throw new JwtStateConfigError(`${name} must name at least one.`);
-  return list.map((item) => checkName(name, item) as string);
+  return list.map((item) => {
+    const known = checkName(name, item);
+    if (known !== undefined) return known;
+    throw new JwtStateConfigError(`${name} names an undefined one: no token could fail it.`);
+  });
 }

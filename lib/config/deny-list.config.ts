@@ -43,7 +43,10 @@ export function resolveDenyList(
     onUnavailable: denyList.onUnavailable,
     // Nothing is kept, so nothing can get lost.
     onLoss: isOn ? denyList.onLoss : 'accept',
-    longestLifetime: longestLifetimeOf(denyList.longestLifetime, lifetimes),
+    // No revocation has to outlive anything where there are none.
+    longestLifetime: isOn
+      ? longestLifetimeOf(denyList.longestLifetime, lifetimes)
+      : Number.POSITIVE_INFINITY,
     claims: checkClaimNames(denyList.claims),
   };
 }

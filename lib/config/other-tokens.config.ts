@@ -68,7 +68,7 @@ function resolveForeignIssuer(section: string, input: ForeignIssuerOptions): For
     );
   }
   const { types } = options;
-  if (!Array.isArray(types) || !types.every((type) => typeof type === 'string' && type !== '')) {
+  if (!Array.isArray(types) || !types.every((type) => typeof type === 'string')) {
     throw new JwtStateConfigError(`${section}.types must be a list of values of \`typ\`.`);
   }
   return {

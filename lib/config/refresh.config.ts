@@ -8,6 +8,13 @@ import {
 import { type Complete, checkChoice, complete, wholeSeconds } from './checks.js';
 import { type Cookie, checkCookie } from './cookie.config.js';
 
+export interface RefreshConfig {
+  readonly path: string | false;
+  /** Whether an access token that is still valid is exchanged, too. */
+  readonly accessTokens: boolean;
+  readonly tokens: RefreshTokensConfig | undefined;
+}
+
 export interface RefreshTokensConfig {
   readonly lifetime: number;
   /** Absent: in the body. */
@@ -15,9 +22,10 @@ export interface RefreshTokensConfig {
   readonly allowNonAtomicStore: boolean;
 }
 
-export function resolveRefresh(options: Complete<JwtStateOptions>) {
-  const { path, tokens } = complete('refresh', RefreshOptions, options.refresh);
-  if (tokens === false) return { refreshPath: path, refreshTokens: undefined };
+export function resolveRefresh(options: Complete<JwtStateOptions>): RefreshConfig {
+  const { path, accessTokens, tokens } = complete('refresh', RefreshOptions, options.refresh);
+  checkChoice('refresh.accessTokens', accessTokens, [true, false, undefined]);
+  if (tokens === false) return { path, accessTokens: accessTokens ?? true, tokens: undefined };
   if (options.denyList === false) {
     throw new JwtStateConfigError(
       'refresh.tokens need a deny list: it remembers which of them were used. Take one of the two out.',
@@ -33,8 +41,9 @@ export function resolveRefresh(options: Complete<JwtStateOptions>) {
     throw new JwtStateConfigError('refresh.tokens.cookie must be true, false, or its attributes.');
   }
   return {
-    refreshPath: path,
-    refreshTokens: {
+    path,
+    accessTokens: accessTokens ?? false,
+    tokens: {
       lifetime: wholeSeconds('refresh.tokens.expiresIn', expiresIn),
       cookie: cookie === false ? undefined : resolveRefreshCookie(cookie === true ? {} : cookie),
       allowNonAtomicStore,

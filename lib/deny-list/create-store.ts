@@ -23,14 +23,14 @@ export function createMemoryCache(): Cache {
 
 /** The configured store, answering in time or failing, and saying so in the log. */
 export function createBoundedStore(
-  { denyList, refreshTokens }: JwtStateConfig,
+  { denyList, refresh }: JwtStateConfig,
   clock: Clock,
   events: TokenEvents,
 ): DenyListStore {
   if (!denyList.isOn) return new VoidStore(new DenyListKeys(denyList.prefix).witness);
   const logger = new Logger('JwtStateModule');
   const store = createStore(denyList);
-  if (refreshTokens && !refreshTokens.allowNonAtomicStore) refuseNonAtomic(store);
+  if (refresh.tokens && !refresh.tokens.allowNonAtomicStore) refuseNonAtomic(store);
   return new BoundedStore(store, denyList.lookupTimeout, clock, {
     down: (cause) => {
       logger.error(`The deny list does not answer: ${reasonOf(cause)}`);

@@ -1,6 +1,6 @@
 import { CLOCK_SKEW_MS, type Clock } from '../clock.js';
 import type { RevokeReason } from '../events/events.js';
-import type { TokenEvents } from '../events/token-events.js';
+import type { EventSink } from '../events/token-events.js';
 import {
   DenyListUnavailableError,
   TokenRevokedError,
@@ -72,7 +72,7 @@ export class DenyList {
     private readonly keys: DenyListKeys,
     private readonly successors: SuccessorCodec,
     private readonly clock: Clock,
-    private readonly events: TokenEvents,
+    private readonly events: EventSink,
     private readonly settings: DenyListSettings,
   ) {
     this.markLifetime = settings.longestLifetime + settings.clockTolerance + MARGIN_MS;
@@ -170,7 +170,8 @@ export class DenyList {
   }
 
   private announceLoss({ sub, sid, jti }: VerifiedToken): void {
-    this.events.emit('store-lost', { sub, sid, jti, policy: this.settings.onLoss });
+    const policy = this.settings.onLoss === 'reissue' ? 'reissue' : 'reject';
+    this.events.emit('store-lost', { sub, sid, jti, policy });
   }
 
   private async readRecords(token: VerifiedToken, scopes: readonly Scope[]): Promise<Records> {

@@ -44,17 +44,23 @@ export type EventTarget = { readonly name: string; readonly value: string };
 export interface JwtStateEvents {
   /** A log-in: a session has begun. */
   issued: TokenIds & { readonly at: number; readonly refreshJti?: string };
-  /** A token was replaced; `predecessor` is its `jti`. */
+  /**
+   * There is a new access token; `predecessor` is the `jti` it was asked for with, a refresh token's
+   * where `why` is `refresh-token`.
+   */
   reissued: TokenIds & {
     readonly at: number;
     readonly predecessor: string;
     readonly why: ReissueReason;
-    /** The new refresh token, where `why` is `refresh-token`. */
+    /** The refresh token that went with it, where `why` is `refresh-token`. */
     readonly refreshJti?: string;
   };
-  /** A token that had been replaced was used. In grace it was answered for, later it was refused. */
+  /**
+   * A token that had been replaced was used. In grace it was answered for; later it was refused,
+   * unless it is a refresh token whose successor nobody has used.
+   */
   'superseded-use': TokenIds & { readonly at: number; readonly inGrace: boolean };
-  /** A refresh token was used again after its successor had been: its session is revoked. */
+  /** A refresh token was used again after its successor had been: its session has been revoked. */
   'refresh-reuse': TokenIds & { readonly at: number };
   revoked: {
     readonly at: number;
@@ -72,7 +78,7 @@ export interface JwtStateEvents {
   /** A token names an epoch that the store does not have: its entries were lost. */
   'store-lost': TokenIds & {
     readonly at: number;
-    readonly policy: 'reject' | 'reissue' | 'accept';
+    readonly policy: 'reject' | 'reissue';
   };
 }
 

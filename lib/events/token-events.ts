@@ -6,6 +6,13 @@ import type { JwtStateEventName, JwtStateEvents } from './events.js';
 type Listener<N extends JwtStateEventName> = (event: JwtStateEvents[N]) => void | Promise<void>;
 type Content<N extends JwtStateEventName> = Omit<JwtStateEvents[N], 'at'>;
 
+export interface EventSink {
+  emit<N extends JwtStateEventName>(name: N, content: Content<N>): void;
+}
+
+/** Where nothing comes of it, nothing is to be told. */
+export const noEvents: EventSink = { emit: () => {} };
+
 /** Every event is published here, too: `nestjs-jwt-state:issued` and so on. */
 const CHANNEL_PREFIX = 'nestjs-jwt-state:';
 
@@ -28,7 +35,7 @@ const CHANNEL_PREFIX = 'nestjs-jwt-state:';
  *
  * @publicApi
  */
-export class TokenEvents {
+export class TokenEvents implements EventSink {
   private readonly logger = new Logger('JwtStateModule');
   private readonly listeners = new Map<JwtStateEventName, Set<Listener<never>>>();
 

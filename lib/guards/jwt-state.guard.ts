@@ -105,7 +105,9 @@ export class JwtStateGuard extends AuthGuard() {
   /** A refresh token stands for itself; the access token beside it has expired, as a rule. */
   private isRefresh(context: ExecutionContext, request: AnyRequest): boolean {
     const isRoute = this.reflector.get<boolean>(AcceptsRefreshToken.KEY, context.getHandler());
-    return isRoute === true && this.refreshCredentials.read(request) !== undefined;
+    if (isRoute !== true) return false;
+    const { refreshCredentials } = this;
+    return !refreshCredentials.takesAccessTokens || refreshCredentials.read(request) !== undefined;
   }
 
   private onStale(context: ExecutionContext, response: AnyResponse): StalePolicy {

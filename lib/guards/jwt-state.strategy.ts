@@ -1,4 +1,4 @@
-import { Injectable, type OnModuleDestroy } from '@nestjs/common';
+import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { PassportStrategy } from '@nestjs/passport';
 import passport from 'passport';
 import { Strategy } from 'passport-jwt';
@@ -16,7 +16,7 @@ type KeyReceiver = (error: unknown, key?: never) => void;
  * asked here: garbage must not be able to load it.
  */
 @Injectable()
-export class JwtStateStrategy extends PassportStrategy(Strategy) implements OnModuleDestroy {
+export class JwtStateStrategy extends PassportStrategy(Strategy) implements OnApplicationShutdown {
   /** Passport's registry is one for the process, and this module may be there twice. */
   override readonly name = `jwt-state-${uuidv7()}`;
   private readonly candidates: WeakMap<object, Candidate>;
@@ -54,7 +54,8 @@ export class JwtStateStrategy extends PassportStrategy(Strategy) implements OnMo
     return this.verifier.accept(payload, this.candidates.get(request) as Candidate);
   }
 
-  onModuleDestroy(): void {
+  /** Not before the server has closed: requests go on until then. */
+  onApplicationShutdown(): void {
     passport.unuse(this.name);
   }
 

@@ -1,5 +1,6 @@
 import type { Clock } from '../clock.js';
 import type { JwtStateConfig } from '../jwt-state.config.js';
+import { JwtStateConfigError } from '../jwt-state.errors.js';
 import type { Key } from './key-material.js';
 import type { KeysOption, RemoteKeyOptions } from './key-options.js';
 import { createKeyRing, KeyRing } from './key-ring.js';
@@ -46,6 +47,11 @@ async function createVerificationKeys(options: KeysOption, clock: Clock) {
 
 async function createLegacyKeys({ legacy }: KeyConfig, ring: KeyRing | undefined) {
   if (!legacy) return undefined;
+  if (!legacy.keys && !ring?.keys.length) {
+    throw new JwtStateConfigError(
+      'legacy.keys is missing: this service has no keys of its own that old tokens could be signed with.',
+    );
+  }
   return new LegacyKeys(legacy.keys ? await createKeyRing(legacy.keys) : (ring ?? new KeyRing([])));
 }
 

@@ -12,8 +12,8 @@ export function publicJwks(ring: KeyRing): { keys: JWK[] } {
   const pairs = ring.keys.filter(({ verificationKey }) => verificationKey.type !== 'secret');
   if (pairs.length === 0) {
     throw new JwtStateConfigError(
-      'keys: there is no public key to publish, only secrets. Add a key pair (RS256, PS256 or ' +
-        'ES256), or publish no key set.',
+      'jwks: this service has no public key of its own to publish, only secrets or none. Give it a ' +
+        'key pair (RS256, PS256 or ES256), or leave `jwks` out.',
     );
   }
   return { keys: pairs.map(toPublicJwk) };

@@ -1,6 +1,7 @@
+import type { RefreshConfig } from '../config/refresh.config.js';
 import { type AnyRequest, rawRequest } from '../delivery/raw-http.js';
 import type { TokenCookie } from '../delivery/token-cookie.js';
-import { InvalidRequestError } from '../jwt-state.errors.js';
+import { InvalidGrantRequestError } from '../jwt-state.errors.js';
 
 export interface RefreshCredential {
   readonly token: string;
@@ -10,17 +11,24 @@ export interface RefreshCredential {
 /** Finds the refresh token of a request: in the body (RFC 6749 §6), or in its cookie. */
 export class RefreshCredentials {
   constructor(
-    /** Whether this service has refresh tokens at all. */
-    private readonly isOn: boolean,
+    private readonly settings: RefreshConfig,
     private readonly cookie: TokenCookie | undefined,
   ) {}
 
-  /** @throws InvalidRequestError for two different ones, or for a grant of another kind */
+  /** Whether the route looks at access tokens at all. */
+  get takesAccessTokens(): boolean {
+    return this.settings.accessTokens;
+  }
+
+  /** @throws InvalidGrantRequestError for two different ones, or for a grant of another kind */
   read(request: AnyRequest): RefreshCredential | undefined {
-    if (!this.isOn) return undefined;
+    if (!this.settings.tokens) return undefined;
     const [first, ...others] = [...fromBody(request.body), ...this.fromCookie(request)];
     if (others.some(({ token }) => token !== first?.token)) {
-      throw new InvalidRequestError('The request carries two different refresh tokens.');
+      throw new InvalidGrantRequestError(
+        'invalid_request',
+        'The request carries two different refresh tokens.',
+      );
     }
     return first;
   }
@@ -35,11 +43,17 @@ function fromBody(body: unknown): RefreshCredential[] {
   if (typeof body !== 'object' || body === null) return [];
   const { grant_type, refresh_token } = body as Record<string, unknown>;
   if (grant_type !== undefined && grant_type !== 'refresh_token') {
-    throw new InvalidRequestError('This endpoint knows the grant type refresh_token only.');
+    throw new InvalidGrantRequestError(
+      'unsupported_grant_type',
+      'This endpoint knows the grant type refresh_token only.',
+    );
   }
   if (refresh_token === undefined) return [];
   if (typeof refresh_token === 'string' && refresh_token !== '') {
     return [{ token: refresh_token, origin: 'body' }];
   }
-  throw new InvalidRequestError('refresh_token must be a string that is not empty.');
+  throw new InvalidGrantRequestError(
+    'invalid_request',
+    'refresh_token must be a string that is not empty.',
+  );
 }

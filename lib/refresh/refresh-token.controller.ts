@@ -15,7 +15,7 @@ import { AcceptsRefreshToken } from '../guards/accepts-refresh-token.js';
 import { JwtStateGuard } from '../guards/jwt-state.guard.js';
 import { LeavesReissuing } from '../guards/leaves-reissuing.js';
 import { requestToken } from '../guards/request-token.js';
-import { WrongContextError } from '../jwt-state.errors.js';
+import { InvalidGrantRequestError, WrongContextError } from '../jwt-state.errors.js';
 import { Reissuer } from '../reissue/reissuer.js';
 import type { IssuedToken, TokenResponse } from '../token/issued-token.js';
 import { TokenMint } from '../token/token-mint.js';
@@ -53,7 +53,9 @@ export class RefreshTokenController {
     // RFC 6749 §5.1 and §5.2: neither an answer nor a refusal may be kept.
     rawResponse(response).setHeader('Cache-Control', 'no-store');
     const credential = this.credentials.read(request);
-    return credential ? this.exchange(credential, response) : this.replace(request, response);
+    if (credential) return this.exchange(credential, response);
+    if (this.credentials.takesAccessTokens) return this.replace(request, response);
+    throw new InvalidGrantRequestError('invalid_request', 'This endpoint takes a refresh token.');
   }
 
   private async exchange(

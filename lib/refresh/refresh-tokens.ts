@@ -1,6 +1,6 @@
-import { type DenyList, type Look, missingScopes } from '../deny-list/deny-list.js';
+import type { DenyList } from '../deny-list/deny-list.js';
 import type { MarkSnapshot } from '../deny-list/marks.js';
-import type { Superseded } from '../deny-list/verdict.js';
+import type { Superseded, Verdict } from '../deny-list/verdict.js';
 import type { TokenEvents } from '../events/token-events.js';
 import {
   DenyListLostError,
@@ -16,11 +16,14 @@ import type { SessionRecords } from '../session/session-records.js';
 import type { IssuedToken } from '../token/issued-token.js';
 import type { TokenMint } from '../token/token-mint.js';
 import type { TokenVerifier } from '../token/token-verifier.js';
-import type { VerifiedToken } from '../token/verified-token.js';
+import { applicationClaims, type VerifiedToken, withClaims } from '../token/verified-token.js';
 
 /** A refresh token that is alive, and what the store said of it. */
 interface Tip {
   readonly token: VerifiedToken;
+  /** The same, with what the session has chosen since: the next access token continues this. */
+  readonly continued: VerifiedToken;
+  readonly chosen: VerifiedToken | undefined;
   readonly snapshot: MarkSnapshot;
 }
 
@@ -56,11 +59,11 @@ export class RefreshTokens {
   }
 
   private async exchange(presented: VerifiedToken): Promise<IssuedToken> {
+    const chosen = await this.parts.sessions.read(presented);
     // Twice, for the one who loses the race: then the winner's token answers for this one.
     for (let attempt = 0; attempt < 2; attempt++) {
-      const tip = await this.tipOf(presented);
-      const isPresented = tip.token === presented;
-      const issued = isPresented ? await this.rotate(tip) : await this.answerWith(tip);
+      const tip = await this.tipOf(presented, chosen);
+      const issued = await this.issueFrom(tip, presented);
       if (issued) return issued;
     }
     throw new TooManySuccessorsError();
@@ -73,94 +76,77 @@ export class RefreshTokens {
    * its direct successor, as long as nobody has used that. Beyond that it was used twice, and one
    * of the two users is a thief.
    */
-  private async tipOf(presented: VerifiedToken): Promise<Tip> {
-    const look = await this.lookAlive(presented);
-    const { verdict } = look;
-    if (verdict.state !== 'superseded') return { token: presented, snapshot: look.snapshot };
+  private async tipOf(presented: VerifiedToken, chosen: VerifiedToken | undefined): Promise<Tip> {
+    const { verdict, ...tip } = await this.lookAlive(presented, chosen);
+    if (verdict.state !== 'superseded') return tip;
     const inGrace = this.parts.denyList.isInGrace(verdict.at);
     const { sub, sid, jti } = presented;
     this.parts.events.emit('superseded-use', { sub, sid, jti, inGrace });
-    return this.follow(presented, successorOf(verdict), inGrace);
-  }
-
-  private async follow(
-    presented: VerifiedToken,
-    direct: VerifiedToken,
-    inGrace: boolean,
-  ): Promise<Tip> {
-    let token = direct;
+    let token = successorOf(verdict);
     for (let hop = 0; hop < MAX_HOPS; hop++) {
-      const { verdict, snapshot } = await this.lookAlive(token);
-      if (verdict.state !== 'superseded') return { token, snapshot };
+      const { verdict: next, ...found } = await this.lookAlive(token, chosen);
+      if (next.state !== 'superseded') return found;
       if (!inGrace) await this.endSession(presented);
-      token = successorOf(verdict);
+      token = successorOf(next);
     }
     throw new TooManySuccessorsError();
   }
 
   /** A stale mark is no matter here: the access token is made from today's truth anyway. */
-  private async lookAlive(token: VerifiedToken): Promise<Look> {
-    const look = await this.parts.denyList.look(token, 'refresh');
-    if (look.verdict.state === 'revoked') throw new TokenRevokedError();
-    if (look.verdict.state === 'lost') throw new DenyListLostError();
-    return look;
+  private async lookAlive(
+    token: VerifiedToken,
+    chosen: VerifiedToken | undefined,
+  ): Promise<Tip & { verdict: Verdict }> {
+    const continued = chosen ? withChoice(token, chosen) : token;
+    const { verdict, snapshot } = await this.parts.denyList.look(continued, 'refresh');
+    if (verdict.state === 'revoked') throw new TokenRevokedError();
+    if (verdict.state === 'lost') throw new DenyListLostError();
+    return { token, continued, chosen, snapshot, verdict };
   }
 
   private async endSession({ sub, sid, jti }: VerifiedToken): Promise<never> {
     const { denyList, events } = this.parts;
-    events.emit('refresh-reuse', { sub, sid, jti });
     await denyList.revokeSession(sid, 'refresh-reuse');
+    events.emit('refresh-reuse', { sub, sid, jti });
     throw new TokenSupersededError();
   }
 
   // --- what it is exchanged for --------------------------------------------------------------
 
   /** `undefined`: somebody else was faster. */
-  private async rotate({ token, snapshot }: Tip): Promise<IssuedToken | undefined> {
+  private async issueFrom(tip: Tip, presented: VerifiedToken): Promise<IssuedToken | undefined> {
     const { mint, denyList, composer } = this.parts;
-    const previous = await this.previousOf(token, snapshot);
-    const access = await composer.compose(previous.token, previous.snapshot, { renew: true });
-    const successor = mint.refreshTokenFor(access, token) as VerifiedToken;
+    const { token, continued, chosen, snapshot } = tip;
+    const access = await composer.compose(continued, snapshot, {
+      renew: true,
+      after: chosen?.jti,
+    });
+    // To be told of the tip once more is no use of it: it stays as it is.
+    const isUse = token === presented;
+    const refresh = isUse ? (mint.refreshTokenFor(access, token) as VerifiedToken) : token;
     // Signed before it is written: what cannot be signed must not replace what works.
-    const issued = mint.sign(access, successor);
-    if (await denyList.supersede(token, successor, 'refresh')) return undefined;
-    await composer.confirmDeparture(previous.token, access);
-    this.announce(token, issued);
-    return issued;
-  }
-
-  /** The tip stays as it is: that somebody is told of it once more is no use of it. */
-  private async answerWith({ token, snapshot }: Tip): Promise<IssuedToken> {
-    const { mint, composer } = this.parts;
-    const previous = await this.previousOf(token, snapshot);
-    const access = await composer.compose(previous.token, previous.snapshot, { renew: true });
-    await composer.confirmDeparture(previous.token, access);
-    const issued = mint.sign(access, token);
-    this.announce(token, issued);
-    return issued;
-  }
-
-  /**
-   * The token whose claims the next one continues: what the session has chosen since, or the
-   * refresh token, which holds the claims it was made with. A revocation of what was chosen (a
-   * tenant) ends the session like one of what it began with.
-   */
-  private async previousOf(token: VerifiedToken, snapshot: MarkSnapshot): Promise<Tip> {
-    const { sessions, denyList } = this.parts;
-    const kept = await sessions.read(token);
-    if (!kept) return { token, snapshot };
-    const missing = missingScopes(denyList.scopesOf(kept), snapshot.scopes);
-    const all = missing.length > 0 ? await denyList.extend(snapshot, missing) : snapshot;
-    if (all.marks.some((mark) => denyList.isEndedBy(kept, mark))) throw new TokenRevokedError();
-    return { token: kept, snapshot: all };
-  }
-
-  private announce({ jti: predecessor }: VerifiedToken, issued: IssuedToken): void {
-    const { sub, sid, jti } = issued.claims;
-    const refreshJti = issued.refreshClaims?.jti as string;
-    const ids = { sub, sid, jti, refreshJti, predecessor };
+    const issued = mint.sign(access, refresh);
+    if (isUse && (await denyList.supersede(token, refresh, 'refresh'))) return undefined;
+    await composer.confirmDeparture(continued, access);
+    const { sub, sid, jti } = access;
+    const ids = { sub, sid, jti, refreshJti: refresh.jti, predecessor: presented.jti };
     this.parts.events.emit('reissued', { ...ids, why: 'refresh-token' });
+    return issued;
   }
+}
+
+/**
+ * A refresh token with the claims that the session has chosen since it was made, and what those
+ * know. So a revocation of a chosen tenant ends the session, and one of a tenant it has left does not.
+ */
+function withChoice(token: VerifiedToken, chosen: VerifiedToken): VerifiedToken {
+  const revoked = [...new Set([...(token.seen.revoked ?? []), ...(chosen.seen.revoked ?? [])])];
+  const { epoch } = token.seen;
+  const { stale } = chosen.seen;
+  return {
+    ...withClaims(token, applicationClaims(chosen)),
+    seen: { epoch, ...(stale && { stale }), ...(revoked.length > 0 && { revoked }) },
+  };
 }
 
 /** Without its record nobody can be led on. */

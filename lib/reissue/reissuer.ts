@@ -1,5 +1,6 @@
-import type { DenyList, Look } from '../deny-list/deny-list.js';
+import { type DenyList, type Look, missingScopes } from '../deny-list/deny-list.js';
 import type { MarkSnapshot } from '../deny-list/marks.js';
+import type { Scope } from '../deny-list/scopes.js';
 import type { TokenEvents } from '../events/token-events.js';
 import {
   DenyListLostError,
@@ -57,13 +58,21 @@ export class Reissuer {
     const successor = await this.composer.compose(predecessor, snapshot, request);
     // Signed before it is written: a token that cannot be signed must not replace one that works.
     const issued = this.mint.sign(successor);
-    if (request.changes) await this.sessions?.keep(successor);
+    if (request.changes || this.hasMoved(predecessor, successor)) {
+      await this.sessions?.keep(successor);
+    }
     const winner = await this.denyList.supersede(predecessor, successor);
     if (winner) return { successor: winner };
     await this.composer.confirmDeparture(predecessor, successor);
     const { sub, sid, jti } = successor;
     this.events.emit('reissued', { sub, sid, jti, predecessor: predecessor.jti, why: request.why });
     return { successor, issued };
+  }
+
+  /** Into a tenant, say: the refresh token must not come back to it after it was revoked there. */
+  private hasMoved(predecessor: VerifiedToken, successor: VerifiedToken): boolean {
+    const [before, after] = [predecessor, successor].map((token) => this.denyList.scopesOf(token));
+    return missingScopes(after as Scope[], before as Scope[]).length > 0;
   }
 
   /**

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.js';
 import { type DenyList, missingScopes } from '../deny-list/deny-list.js';
-import { type MarkSnapshot, seenBy } from '../deny-list/marks.js';
+import { isMadeStaleBy, type MarkSnapshot, seenBy } from '../deny-list/marks.js';
 import { ClaimsUnavailableError, TokenRevokedError } from '../jwt-state.errors.js';
 import type { ClaimsReader } from '../token/claims-reader.js';
 import { nextTokenId } from '../token/token-id.js';
@@ -12,6 +12,11 @@ import {
   withClaims,
 } from '../token/verified-token.js';
 import type { ReissueRequest } from './reissue-request.js';
+
+export interface CompositionRequest extends Pick<ReissueRequest, 'changes' | 'renew'> {
+  /** Another `jti` that the new one is to be later than. */
+  readonly after?: string | undefined;
+}
 
 /**
  * Says what the next token of a session holds: the marks were read, then the claims are, so that a
@@ -33,9 +38,11 @@ export class TokenComposer {
   async compose(
     predecessor: VerifiedToken,
     before: MarkSnapshot,
-    request: Pick<ReissueRequest, 'changes' | 'renew'>,
+    request: CompositionRequest,
   ): Promise<VerifiedToken> {
-    const { claims, snapshot } = await this.readAll(predecessor, before, request.changes);
+    const read = await this.readAll(predecessor, before, request.changes);
+    const { claims } = read;
+    const snapshot = this.asKnown(predecessor, read.snapshot);
     const scopes = this.denyList.scopesOf(withClaims(predecessor, claims));
     // On a host whose clock is behind, `exp - iat` must not grow beyond what any token may live.
     const issuedAt = Math.max(snapshot.readAt, predecessor.iat * 1000);
@@ -54,10 +61,22 @@ export class TokenComposer {
     return {
       ...withClaims(predecessor, claims),
       ...(!isOwn && this.mint.parties),
-      jti: nextTokenId(this.clock.now(), predecessor.jti),
+      jti: nextTokenId(this.clock.now(), predecessor.jti, request.after),
       iat: toSeconds(issuedAt),
       exp: this.expiryOf(predecessor, issuedAt, request.renew),
       seen,
+    };
+  }
+
+  /**
+   * Without a source the claims are the predecessor's, and so is what they know: a mark that is
+   * news to it must stay news to its copy, for those who can read the truth.
+   */
+  private asKnown(predecessor: VerifiedToken, snapshot: MarkSnapshot): MarkSnapshot {
+    if (this.claims.hasSource) return snapshot;
+    return {
+      ...snapshot,
+      marks: snapshot.marks.filter((mark) => !isMadeStaleBy(predecessor, mark)),
     };
   }
 

@@ -68,13 +68,14 @@ export class TokenService<C extends Claims = Claims> extends TokenIssuer<C> {
    * await this.users.setRole(userId, role);
    * await this.tokens.markStale({ sub: userId });
    * ```
-   * @throws NoClaimsSourceError without the `claims` option
+   * @throws NoClaimsSourceError without the `claims` option, in a service that issues tokens
    * @throws DenyListUnavailableError when the store did not confirm: old claims may live on
    * @throws InvalidTargetError
    */
   async markStale(target: StaleTarget): Promise<void> {
-    const { claims, denyList, scopeClaims } = this.#parts;
-    if (!claims.hasSource) throw new NoClaimsSourceError();
+    const { claims, denyList, mint, scopeClaims } = this.#parts;
+    // Who only verifies may well know of a change; others reissue.
+    if (!claims.hasSource && mint.canSign) throw new NoClaimsSourceError();
     const scope: Scope = readScope(target, scopeClaims);
     await denyList.markStale(scope);
   }

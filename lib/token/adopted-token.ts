@@ -57,11 +57,17 @@ function legacy(payload: ForeignClaims, { lifetime }: AdoptionSettings): Foreign
   };
 }
 
+/**
+ * Its ids are its issuer's: taken as they are, they could be those of a token or session of ours,
+ * and would then be answered for, or end it.
+ */
 function foreign(payload: ForeignClaims): ForeignClaims {
   const { iss, jti, sid, iat, auth_time } = payload;
+  if (!isIdentifier(jti)) throw new TokenInvalidError('its jti is not an id');
   return {
     ...payload,
-    sid: isIdentifier(sid) ? sid : derivedId('foreign', { iss, jti }),
+    jti: derivedId('foreign-jti', { iss, jti }),
+    sid: derivedId('foreign-sid', isIdentifier(sid) ? { iss, sid } : { iss, jti }),
     auth_time: isTime(auth_time) ? auth_time : iat,
   };
 }
@@ -80,10 +86,19 @@ function rulesFor(
 }
 
 function subjectOf(payload: ForeignClaims, { subject }: AdoptionSettings): string {
-  const value = subject(payload);
+  const value = ask(subject, payload);
   const text = typeof value === 'number' && Number.isSafeInteger(value) ? String(value) : value;
   if (isIdentifier(text)) return text;
   throw new TokenInvalidError('its subject is not one of ours');
+}
+
+/** The application's function meets claims that anybody's issuer wrote. */
+function ask(subject: SubjectOf, payload: ForeignClaims) {
+  try {
+    return subject(payload);
+  } catch {
+    throw new TokenInvalidError('its subject cannot be read');
+  }
 }
 
 /** The same claims always have the same id: a UUIDv8 (RFC 9562 §5.8) of their SHA-256. */

@@ -5,9 +5,9 @@ import { v7 as uuidv7 } from 'uuid';
  * a client can tell the newer of two tokens of one session, whichever response arrives first and
  * however far apart the clocks of the issuing hosts are.
  */
-export function nextTokenId(now: number, predecessor?: string): string {
-  const floor = predecessor === undefined ? 0 : (timeOfTokenId(predecessor) ?? 0) + 1;
-  return uuidv7({ msecs: Math.max(now, floor) });
+export function nextTokenId(now: number, ...predecessors: (string | undefined)[]): string {
+  const times = predecessors.map((jti) => (jti === undefined ? 0 : (timeOfTokenId(jti) ?? 0) + 1));
+  return uuidv7({ msecs: Math.max(now, ...times) });
 }
 
 /** The millisecond in a UUIDv7, or `undefined` for an id of another kind. */

@@ -74,7 +74,7 @@ export class TokenMint {
   /**
    * The refresh token of the session of a new access token. It holds the same claims: where nothing
    * else knows them (no claims source, or a tenant the session has chosen), the next access token
-   * is made from these. It has seen no stale marks, since none ends it.
+   * is made from these, and knows the stale marks that they do; none ends a refresh token itself.
    *
    * @param predecessor the refresh token it replaces
    * @returns `undefined` where sessions have none
@@ -82,10 +82,10 @@ export class TokenMint {
   refreshTokenFor(access: VerifiedToken, predecessor?: VerifiedToken): VerifiedToken | undefined {
     const { refreshTokens } = this.settings;
     if (!refreshTokens) return undefined;
-    const { epoch, revoked } = access.seen;
+    const { until: _, ...seen } = access.seen;
     const jti = nextTokenId(this.clock.now(), predecessor?.jti);
     const exp = this.expiryOf(refreshTokens.lifetime, access.iat * 1000, access.auth_time);
-    return { ...access, jti, exp, seen: { epoch, ...(revoked && { revoked }) } };
+    return { ...access, jti, exp, seen };
   }
 
   private signRefreshToken(claims: VerifiedToken) {

@@ -98,7 +98,7 @@ describe('what is never published', () => {
 
   it('is an empty set', async () => {
     expect(refusal(await createKeyRing(SECRET))).toMatch(
-      /no public key to publish.*Add a key pair/s,
+      /no public key of its own to publish.*key pair/s,
     );
   });
 

@@ -70,8 +70,7 @@ describe('the defaults', () => {
         usesCookie: false,
       },
       sessionMaxAge: 30 * 86_400_000,
-      refreshPath: 'auth/refresh-token',
-      refreshTokens: undefined,
+      refresh: { path: 'auth/refresh-token', accessTokens: true, tokens: undefined },
       legacy: undefined,
       foreignIssuers: [],
     });

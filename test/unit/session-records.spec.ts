@@ -1,0 +1,443 @@
+import { beforeEach, describe, expect, it } from '@jest/globals';
+import { Logger } from '@nestjs/common';
+import type { Assembly } from '../../lib/jwt-state.assembly.js';
+import type { JwtStateOptions } from '../../lib/jwt-state.options.js';
+import type { IssuedToken } from '../../lib/token/issued-token.js';
+import { timeOfTokenId } from '../../lib/token/token-id.js';
+import type { VerifiedToken } from '../../lib/token/verified-token.js';
+import { FakeClock } from '../support/fake-clock.js';
+import { forge } from '../support/forge.js';
+import { Latch } from '../support/latch.js';
+import { MemoryStore } from '../support/memory-store.js';
+import { assembled, ending, KEYS, storeKeys } from '../support/setup.js';
+
+/*
+ * What a session has chosen (a tenant) survives a refresh: access tokens hand it on by themselves, a
+ * refresh token was made before it, so the session keeps it in a record of its own.
+ */
+
+Logger.overrideLogger(false);
+
+const GRACE = 30_000;
+const clock = new FakeClock();
+let store: MemoryStore;
+/** Of the user, not of the session. */
+let plan: string;
+
+beforeEach(() => {
+  clock.time = 1_800_000_000_000;
+  store = new MemoryStore(clock);
+  plan = 'free';
+});
+
+const OPTIONS: Partial<JwtStateOptions> = {
+  accessToken: { expiresIn: '15m' },
+  refresh: { tokens: { expiresIn: '1h' } },
+  denyList: { claims: ['tenant'] },
+  claims: (_, previous) => ({ plan, tenant: previous?.tenant ?? 'acme' }),
+};
+const service = (options: Partial<JwtStateOptions> = {}) =>
+  assembled({ ...OPTIONS, ...options }, { clock, store });
+
+const refresh = ({ tokens }: Assembly, issued: IssuedToken) =>
+  tokens.refresh(issued.refreshToken as string);
+const tenantAfterRefresh = async (assembly: Assembly, issued: IssuedToken) =>
+  (await refresh(assembly, issued)).claims.tenant;
+const recordOf = ({ claims: { sid } }: IssuedToken) => store.get(storeKeys.session(sid));
+const keyOf = ({ claims: { sid } }: IssuedToken) => storeKeys.session(sid);
+
+/** A session that has chosen a tenant since its log-in. */
+async function chosen(tenant = 'globex', options: Partial<JwtStateOptions> = {}) {
+  const assembly = service(options);
+  const first = await assembly.tokens.issue('alice');
+  clock.advance(1_000);
+  const switched = await assembly.tokens.reissue(first.claims, { tenant });
+  return { assembly, ...assembly, first, switched };
+}
+
+describe('a tenant that a session has chosen', () => {
+  it('survives a refresh with the refresh token from before', async () => {
+    const { assembly, tokens, first } = await chosen();
+    const second = await refresh(assembly, first);
+    expect(second.claims).toMatchObject({ tenant: 'globex', plan: 'free' });
+    expect((await tokens.verify(second.accessToken)).tenant).toBe('globex');
+  });
+
+  it('survives every further refresh, in grace and after it', async () => {
+    const { assembly, first } = await chosen();
+    const second = await refresh(assembly, first);
+    expect(await tenantAfterRefresh(assembly, first)).toBe('globex');
+    clock.advance(GRACE);
+    expect(await tenantAfterRefresh(assembly, first)).toBe('globex');
+    clock.advance(50 * 60_000);
+    expect(await tenantAfterRefresh(assembly, second)).toBe('globex');
+  });
+
+  it('does not keep what belongs to the user: that is read anew', async () => {
+    const { assembly, first } = await chosen();
+    plan = 'premium';
+    const { claims } = await refresh(assembly, first);
+    expect(claims).toMatchObject({ tenant: 'globex', plan: 'premium' });
+  });
+
+  it('is this session’s only', async () => {
+    const { assembly, tokens } = await chosen();
+    expect(await tenantAfterRefresh(assembly, await tokens.issue('alice'))).toBe('acme');
+  });
+
+  it('can be chosen again, also with the token that a refresh brought', async () => {
+    const { assembly, tokens, first, switched } = await chosen();
+    await tokens.reissue(switched.claims, { tenant: 'initech' });
+    const second = await refresh(assembly, first);
+    expect(second.claims.tenant).toBe('initech');
+    clock.advance(1_000);
+    await tokens.reissue(second.claims, { tenant: 'hooli' });
+    expect(await tenantAfterRefresh(assembly, first)).toBe('hooli');
+    expect(await tenantAfterRefresh(assembly, second)).toBe('hooli');
+  });
+
+  it('is kept in a handler’s change, too', async () => {
+    const assembly = service();
+    const { protocol, resolver, tokens } = assembly;
+    const first = await tokens.issue('alice');
+    const commit = await protocol.begin(await resolver.resolve(first.claims, 'leave'), 'session');
+    commit.handler.stage({ tenant: 'globex' });
+    await commit.close();
+    await commit.replace();
+    expect(await tenantAfterRefresh(assembly, first)).toBe('globex');
+  });
+
+  it('is kept without a claims source, like all other explicit changes', async () => {
+    const assembly = service({ claims: undefined });
+    const first = await assembly.tokens.issue('alice', { tenant: 'acme', theme: 'light' });
+    await assembly.tokens.reissue(first.claims, { tenant: 'globex' });
+    const second = await refresh(assembly, first);
+    expect(second.claims).toMatchObject({ tenant: 'globex', theme: 'light' });
+    await assembly.tokens.reissue(second.claims, { theme: 'dark' });
+    clock.advance(50 * 60_000);
+    const third = await refresh(assembly, second);
+    expect(third.claims).toMatchObject({ tenant: 'globex', theme: 'dark' });
+  });
+
+  it('is not written down where nothing was chosen, nor where there are no refresh tokens', async () => {
+    const { tokens } = service();
+    const first = await tokens.issue('alice');
+    await tokens.reissue(first.claims);
+    expect(recordOf(first)).toBeUndefined();
+    const without = service({ refresh: {} });
+    const alone = await without.tokens.issue('alice');
+    await without.tokens.reissue(alone.claims, { tenant: 'globex' });
+    expect(recordOf(alone)).toBeUndefined();
+  });
+
+  it('brings access tokens newer than the refresh token they were exchanged for', async () => {
+    // On another host, 5 s ahead, the session goes on after it has chosen.
+    const { assembly, first } = await chosen();
+    const ahead = assembled(OPTIONS, { clock: clock.ahead(5_000), store });
+    const second = await refresh(ahead, first);
+    const third = await refresh(assembly, second);
+    const timeOf = ({ jti }: VerifiedToken) => timeOfTokenId(jti) as number;
+    expect(timeOf(third.claims)).toBeGreaterThan(timeOf(second.refreshClaims as VerifiedToken));
+    expect(timeOf(third.claims)).toBeGreaterThan(timeOf(second.claims));
+  });
+
+  it('is 503, and consumes nothing, where it cannot be read', async () => {
+    const { assembly, first } = await chosen();
+    store.onOperation = ({ key }) => (key === keyOf(first) ? 'lost' : undefined);
+    expect(await ending(refresh(assembly, first))).toBe('DENY_LIST_UNAVAILABLE');
+    store.onOperation = () => undefined;
+    clock.advance(GRACE);
+    expect(await tenantAfterRefresh(assembly, first)).toBe('globex');
+  });
+
+  it('is not handed out where it could not be kept', async () => {
+    const assembly = service();
+    const first = await assembly.tokens.issue('alice');
+    store.onOperation = ({ key }) => (key === keyOf(first) ? 'lost' : undefined);
+    const attempt = assembly.tokens.reissue(first.claims, { tenant: 'globex' });
+    expect(await ending(attempt)).toBe('DENY_LIST_UNAVAILABLE');
+    store.onOperation = () => undefined;
+    expect((await assembly.tokens.verify(first.accessToken)).tenant).toBe('acme');
+    expect(await tenantAfterRefresh(assembly, first)).toBe('acme');
+  });
+});
+
+describe('of two changes at once the newest is kept', () => {
+  /** Two access tokens of one session, as two tabs hold them. */
+  async function tabs() {
+    const assembly = service();
+    const first = await assembly.tokens.issue('alice');
+    const one = await refresh(assembly, first);
+    const two = await refresh(assembly, first);
+    return { assembly, other: service(), first, one, two };
+  }
+
+  it('that was made last, and written last', async () => {
+    const { assembly, other, first, one, two } = await tabs();
+    await assembly.tokens.reissue(one.claims, { tenant: 'globex' });
+    clock.advance(10);
+    await other.tokens.reissue(two.claims, { tenant: 'initech' });
+    expect(await tenantAfterRefresh(assembly, first)).toBe('initech');
+  });
+
+  it.each(['before it was written', 'after it was found to be the first'])(
+    'that was made last, and written first: the older one was held back %s',
+    async (moment) => {
+      const { assembly, other, first, one, two } = await tabs();
+      const reached = new Latch('the older record is written');
+      const released = new Latch('the newer record is written');
+      let writes = 0;
+      store.onOperation = async ({ verb, key }) => {
+        if (verb !== 'writeIfUnchanged' || key !== keyOf(first)) return undefined;
+        writes += 1;
+        if (writes !== (moment.startsWith('before') ? 1 : 2)) return undefined;
+        reached.open();
+        await released.opened;
+        return undefined;
+      };
+      if (moment.startsWith('after')) {
+        // Something stands there already, so that the older one has to try twice.
+        store.entries.set(keyOf(first), { value: 'unreadable', expires: undefined });
+      }
+      const older = assembly.tokens.reissue(one.claims, { tenant: 'globex' });
+      await reached.reached();
+      clock.advance(10);
+      await other.tokens.reissue(two.claims, { tenant: 'initech' });
+      released.open();
+      await older;
+      expect(await tenantAfterRefresh(assembly, first)).toBe('initech');
+    },
+  );
+
+  it('in parallel, by 20 requests of two processes: that of the newest token', async () => {
+    const { assembly, other, first, one, two } = await tabs();
+    const changes = Array.from({ length: 20 }, (_, i) => {
+      clock.advance(1);
+      const [{ tokens }, { claims }] = i % 2 ? [assembly, one] : [other, two];
+      return tokens.reissue(claims, { tenant: `tenant-${i}` });
+    });
+    const answers = (await Promise.all(changes)).map(({ claims }) => claims);
+    const newest = answers.reduce((a, b) => (timeOf(b) > timeOf(a) ? b : a));
+    const kept = await tenantAfterRefresh(assembly, first);
+    const times = answers.filter(({ tenant }) => tenant === kept).map(timeOf);
+    expect(times).toEqual([timeOf(newest)]);
+  });
+});
+
+const timeOf = ({ jti }: VerifiedToken) => timeOfTokenId(jti) as number;
+
+describe('the record', () => {
+  const overwrite = (issued: IssuedToken, value: string) =>
+    store.entries.set(keyOf(issued), { value, expires: undefined });
+  const payloadOf = (record: string) =>
+    JSON.parse(Buffer.from(record.split('.')[1] ?? '', 'base64url').toString());
+  const forged = (payload: unknown, header = {}, key: string = KEYS.secret) =>
+    forge({ header: { typ: 'session+jwt', ...header }, payload, key });
+
+  /** A record about this session that says another tenant. */
+  const evil = (record: string) => {
+    const { claims, ...rest } = payloadOf(record);
+    return { ...rest, claims: { ...claims, tenant: 'evil' } };
+  };
+
+  it('would be believed if it were signed by us: so the refusals below are about what they say', async () => {
+    const { assembly, first } = await chosen();
+    overwrite(first, forged(evil(recordOf(first) as string)));
+    expect(await tenantAfterRefresh(assembly, first)).toBe('evil');
+  });
+
+  const TAMPERED: Record<string, (record: string) => string> = {
+    'is no JWT at all': () => 'garbage',
+    'is empty': () => '',
+    'was signed with another key': (record) => forged(evil(record), {}, 'x'.repeat(32)),
+    'has another payload under the old signature': (record) => {
+      const [head, , signature] = record.split('.');
+      const payload = Buffer.from(JSON.stringify(evil(record))).toString('base64url');
+      return `${head}.${payload}.${signature}`;
+    },
+    'has no signature': (record) => {
+      const [, payload] = forged(evil(record)).split('.');
+      const head = Buffer.from('{"alg":"none","typ":"session+jwt"}').toString('base64url');
+      return `${head}.${payload}.`;
+    },
+    'is a signed token of another type': (record) => forged(evil(record), { typ: 'at+jwt' }),
+    'is about another subject': (record) => {
+      const { claims } = evil(record);
+      return forged({ claims: { ...claims, sub: 'mallory' } });
+    },
+    'holds no claims': () => forged({}),
+    'holds claims that are no token': () => forged({ claims: { tenant: 'evil' } }),
+  };
+
+  it.each(Object.entries(TAMPERED))(
+    'is ignored where it %s: the refresh token’s claims count',
+    async (_, tamper) => {
+      const { assembly, first } = await chosen();
+      overwrite(first, tamper(recordOf(first) as string));
+      expect(await tenantAfterRefresh(assembly, first)).toBe('acme');
+    },
+  );
+
+  it('of another session, put in its place, is ignored', async () => {
+    const { assembly, tokens, first } = await chosen();
+    const other = await tokens.issue('alice');
+    await tokens.reissue(other.claims, { tenant: 'evil' });
+    overwrite(first, recordOf(other) as string);
+    expect(await tenantAfterRefresh(assembly, first)).toBe('acme');
+    expect(await tenantAfterRefresh(assembly, other)).toBe('evil');
+  });
+
+  it('that cannot be read stands in nobody’s way: the next change replaces it', async () => {
+    const { assembly, tokens, first, switched } = await chosen();
+    overwrite(first, 'garbage');
+    await tokens.reissue(switched.claims, { tenant: 'initech' });
+    expect(await tenantAfterRefresh(assembly, first)).toBe('initech');
+  });
+
+  it('is no token of either kind', async () => {
+    const { tokens, refreshTokens, first } = await chosen();
+    const record = recordOf(first) as string;
+    expect(await ending(tokens.verify(record))).toBe('TOKEN_INVALID');
+    expect(await ending(refreshTokens?.refresh(record) as Promise<unknown>)).toBe('INVALID_GRANT');
+  });
+
+  it.each([0, 5_000])(
+    'outlives the session, read on a host %p ms ahead or behind',
+    async (offset) => {
+      for (const [writer, reader] of [
+        [offset, 0],
+        [0, offset],
+      ] as const) {
+        clock.time = 1_800_000_000_999;
+        const shared = new Map();
+        const host = (ahead: number) => {
+          const own = clock.ahead(ahead);
+          const options = { ...OPTIONS, session: { maxAge: '100m' } } as const;
+          return assembled(options, { clock: own, store: new MemoryStore(own, shared) });
+        };
+        const [one, two] = [host(writer), host(reader)];
+        let issued = await one.tokens.issue('alice');
+        await one.tokens.reissue(issued.claims, { tenant: 'globex' });
+        const end = (issued.claims.auth_time + 6_000) * 1_000;
+        for (let use = 0; use < 2; use++) {
+          clock.advance(45 * 60_000);
+          issued = await refresh(two, issued);
+        }
+        clock.time = end - reader - 1;
+        expect(await tenantAfterRefresh(two, issued)).toBe('globex');
+        clock.time = end - reader;
+        expect(await ending(refresh(two, issued))).toBe('INVALID_GRANT');
+      }
+    },
+  );
+
+  it('is true however long ago the token has expired that it was made from', async () => {
+    const { assembly, first } = await chosen();
+    clock.advance(58 * 60_000);
+    expect(await tenantAfterRefresh(assembly, first)).toBe('globex');
+  });
+});
+
+describe('a tenant that is shut', () => {
+  it('ends at the next refresh the sessions that have chosen it', async () => {
+    const { assembly, tokens, first, switched } = await chosen();
+    await tokens.revoke({ tenant: 'globex' });
+    expect(await ending(tokens.verify(switched.accessToken))).toBe('TOKEN_REVOKED');
+    expect(await ending(refresh(assembly, first))).toBe('INVALID_GRANT');
+  });
+
+  it('ends sessions that were refreshed since, whichever token they use', async () => {
+    const { assembly, tokens, first } = await chosen();
+    const second = await refresh(assembly, first);
+    await tokens.revoke({ tenant: 'globex' });
+    expect(await ending(tokens.verify(second.accessToken))).toBe('TOKEN_REVOKED');
+    for (const token of [first, second]) {
+      expect(await ending(refresh(assembly, token))).toBe('INVALID_GRANT');
+    }
+  });
+
+  it('does not end a session that had left it before', async () => {
+    const { assembly, tokens, first, switched } = await chosen();
+    await tokens.revoke({ tenant: 'acme' });
+    expect(await ending(tokens.verify(switched.accessToken))).toBe('ok');
+    expect(await tenantAfterRefresh(assembly, first)).toBe('globex');
+  });
+
+  it('does not end a session that had left it and was refreshed since', async () => {
+    const { assembly, tokens, first } = await chosen();
+    const second = await refresh(assembly, first);
+    await tokens.revoke({ tenant: 'acme' });
+    expect(await ending(tokens.verify(second.accessToken))).toBe('ok');
+    expect(await tenantAfterRefresh(assembly, second)).toBe('globex');
+  });
+
+  it('before it was chosen is no matter: it has opened again', async () => {
+    const assembly = service();
+    const first = await assembly.tokens.issue('alice');
+    await assembly.tokens.revoke({ tenant: 'globex' });
+    await assembly.tokens.reissue(first.claims, { tenant: 'globex' });
+    const second = await refresh(assembly, first);
+    expect(second.claims.tenant).toBe('globex');
+    expect(await ending(assembly.tokens.verify(second.accessToken))).toBe('ok');
+    await assembly.tokens.revoke({ tenant: 'globex' });
+    expect(await ending(refresh(assembly, second))).toBe('INVALID_GRANT');
+  });
+
+  it('lets nobody back in who was in it, by choosing another one afterwards', async () => {
+    const { tokens, assembly, first } = await chosen('acme');
+    await tokens.revoke({ tenant: 'acme' });
+    expect(await ending(tokens.reissue(first.claims, { tenant: 'globex' }))).toBe('TOKEN_REVOKED');
+    expect(await ending(refresh(assembly, first))).toBe('INVALID_GRANT');
+  });
+});
+
+describe('a session that leaves a scope during its refresh', () => {
+  async function leaving(during: (assembly: Assembly) => Promise<unknown>) {
+    let tenant = 'acme';
+    let happens: () => Promise<unknown> = async () => {};
+    const assembly = service({
+      claims: async () => {
+        const claims = { tenant };
+        await happens();
+        return claims;
+      },
+    });
+    const first = await assembly.tokens.issue('alice');
+    const why: string[] = [];
+    assembly.events.on('revoked', (event) => void why.push(event.why));
+    tenant = 'globex';
+    happens = () => during(assembly);
+    const outcome = await refresh(assembly, first).catch(({ code }) => code as string);
+    happens = async () => {};
+    return { assembly, tokens: assembly.tokens, first, outcome, why };
+  }
+
+  it('goes on in the other one', async () => {
+    const { assembly, outcome } = await leaving(async () => {});
+    const issued = outcome as IssuedToken;
+    expect(issued.claims.tenant).toBe('globex');
+    expect(await tenantAfterRefresh(assembly, issued)).toBe('globex');
+  });
+
+  it('does not slip out of a revocation that came meanwhile', async () => {
+    const { assembly, tokens, first, outcome, why } = await leaving((a) =>
+      a.tokens.revoke({ tenant: 'acme' }),
+    );
+    expect(outcome).toBe('INVALID_GRANT');
+    expect(new Set(why)).toEqual(new Set(['request', 'left-scope']));
+    expect(await ending(tokens.verify(first.accessToken))).toBe('TOKEN_REVOKED');
+    expect(await ending(refresh(assembly, first))).toBe('INVALID_GRANT');
+  });
+
+  it('is 503 where the claims change their tenant each time they are read', async () => {
+    let n = 0;
+    const assembly = service({ claims: () => ({ tenant: `tenant-${n}` }) });
+    const first = await assembly.tokens.issue('alice');
+    store.onOperation = () => {
+      n += 1;
+      return undefined;
+    };
+    expect(await ending(refresh(assembly, first))).toBe('CLAIMS_UNAVAILABLE');
+    expect(store.get(storeKeys.next(first.refreshClaims?.jti as string))).toBeUndefined();
+  });
+});
