@@ -109,6 +109,25 @@ describe.each(MATRIX)('Key rotation: %s, deny list in %s', (platform, kind) => {
       expectNewToken(await publishing.get('/me', token), { jti: successor.jti, plan: 'premium' });
     });
 
+    it('a session on refresh tokens goes on for weeks, and keeps what it has chosen under the old key', async () => {
+      const options = {
+        refresh: { tokens: { expiresIn: '14d' } },
+        session: { maxAge: '60d' },
+      } as const;
+      const first = await start(START[change], options);
+      const { accessToken, refreshToken } = await first.logInFor('alice');
+      await first.tokens.reissue(await first.tokens.verify(accessToken), { tenant: 'acme' });
+      let token = refreshToken;
+      // 9 days each: the old key signs no more after 18, and is gone after 36.
+      for (const keys of [rollout[1], sign, sign, drop, drop] as KeyOptions[][]) {
+        clock.advance('9d');
+        const app = await start(keys, options);
+        const { body } = await app.post('/auth/refresh-token', undefined, { refresh_token: token });
+        expectNoNewToken(await app.get('/me', body.access_token), { tenant: 'acme' });
+        token = body.refresh_token;
+      }
+    });
+
     it('a token of a key that was dropped too early is 401', async () => {
       const token = await (await start(START[change])).logIn('alice');
       const app = await start(drop as KeyOptions[]);

@@ -374,6 +374,186 @@ describe('what is given', () => {
   });
 });
 
+describe('tokens from before', () => {
+  const legacy = (value: unknown, more: Given = {}) => resolve({ legacy: value, ...more }).legacy;
+
+  it('are as the service’s own, unless something else is said', () => {
+    const own = { issuer: 'shop', audience: ['api'], accessToken: { expiresIn: '10m' } };
+    const { adoption, ...parties } = legacy('reissue', own) as NonNullable<
+      ReturnType<typeof legacy>
+    >;
+    expect(parties).toEqual({ keys: undefined, issuer: 'shop', audience: ['api'] });
+    expect(adoption).toMatchObject({
+      origin: 'legacy',
+      lifetime: 600_000,
+      demands: { issuer: false, audience: false },
+    });
+    expect(adoption.subject({ sub: 1, userId: 2 })).toBe(1);
+    expect(legacy({}, own)).toMatchObject(parties);
+  });
+
+  it('must name the issuer and audience that are given for them', () => {
+    const given = { issuer: 'old', audience: 'web', expiresIn: '7d' };
+    expect(legacy(given, { issuer: 'shop', audience: 'api' })).toMatchObject({
+      issuer: 'old',
+      audience: ['web'],
+      adoption: { lifetime: 7 * 86_400_000, demands: { issuer: true, audience: true } },
+    });
+  });
+
+  it('may live longer than any other: revocations are kept as long', () => {
+    const longest = (options: Given) => resolve(options).denyList.longestLifetime;
+    expect(longest({ legacy: { expiresIn: '7d' } })).toBe(7 * 86_400_000);
+    expect(longest({ legacy: { expiresIn: '1m' } })).toBe(900_000);
+    const shorter = { legacy: { expiresIn: '7d' }, denyList: { longestLifetime: '6d' } };
+    expect(bootError(() => longest(shorter))).toContain('legacy.expiresIn');
+  });
+
+  it.each<[unknown, RegExp]>([
+    ['accept', /legacy: "accept" is not one of "reissue"/],
+    ['', /legacy: "" is not one of/],
+    [true, /legacy must be an object/],
+    [null, /legacy/],
+    [{ expiresin: '1h' }, /^legacy: there is no option "expiresin"/],
+    [{ expiresIn: '500ms' }, /legacy\.expiresIn/],
+    [{ expiresIn: 0 }, /legacy\.expiresIn/],
+    [{ issuer: '' }, /legacy\.issuer/],
+    [{ audience: [] }, /legacy\.audience/],
+    [{ subject: 'userId' }, /legacy\.subject must be a function/],
+  ])('%j stops the boot', (value, message) => {
+    expect(bootError(() => legacy(value))).toMatch(message);
+  });
+});
+
+describe('other issuers', () => {
+  const IDP = { issuer: 'https://idp.example', audience: 'api', keys: KEYS, expiresIn: '1h' };
+  const foreign = (...issuers: unknown[]) => resolve({ foreignIssuers: issuers }).foreignIssuers;
+
+  it('are demanded to name themselves and this service, at and under their own terms', () => {
+    const [idp] = foreign(IDP);
+    expect(idp).toMatchObject({
+      issuer: 'https://idp.example',
+      audience: ['api'],
+      keys: KEYS,
+      types: ['at+jwt', 'jwt'],
+      adoption: {
+        origin: 'foreign',
+        lifetime: 3_600_000,
+        demands: { issuer: true, audience: true },
+      },
+    });
+    expect(idp?.adoption.subject({ sub: 'alice' })).toBe('alice');
+  });
+
+  it('may have a typ of their own, or none', () => {
+    expect(foreign({ ...IDP, types: ['IDP+jwt', ''] })[0]?.types).toEqual(['idp+jwt', '']);
+  });
+
+  it('may be all there is: then `keys` is not missed', () => {
+    const alone = (keys: unknown) => resolveOptions({ keys, foreignIssuers: [IDP] } as never).keys;
+    expect(alone(undefined)).toBeUndefined();
+    expect(bootError(() => alone(null))).toContain('keys is missing');
+    for (const keys of [undefined, null, []]) {
+      expect(bootError(() => resolveOptions({ keys } as never))).toContain('keys is missing');
+    }
+  });
+
+  it('count into the longest lifetime', () => {
+    const longest = (denyList: Given = {}) =>
+      resolve({ foreignIssuers: [IDP, { ...IDP, issuer: 'b', expiresIn: '2h' }], denyList })
+        .denyList.longestLifetime;
+    expect(longest()).toBe(7_200_000);
+    expect(bootError(() => longest({ longestLifetime: '90m' }))).toContain('expiresIn of b');
+  });
+
+  it.each(['issuer', 'audience', 'keys', 'expiresIn'])('stop the boot without %s', (name) => {
+    for (const value of [{ ...IDP, [name]: undefined }, omit(IDP, name)]) {
+      expect(bootError(() => foreign(IDP, value))).toContain(
+        `foreignIssuers[1].${name} is missing`,
+      );
+    }
+  });
+
+  it.each<[Given, string]>([
+    [{ issuer: '' }, 'issuer'],
+    [{ issuer: 5 }, 'issuer'],
+    [{ issuer: null }, 'issuer'],
+    [{ audience: '' }, 'audience'],
+    [{ audience: [] }, 'audience'],
+    [{ audience: ['api', 5] }, 'audience'],
+    [{ audience: null }, 'audience'],
+    [{ expiresIn: '1 fortnight' }, 'expiresIn'],
+    [{ expiresIn: 0 }, 'expiresIn'],
+    [{ expiresIn: '1500ms' }, 'expiresIn'],
+    [{ expiresIn: null }, 'expiresIn'],
+    [{ types: 'JWT' }, 'types'],
+    [{ types: [5] }, 'types'],
+    [{ types: null }, 'types'],
+    [{ subject: 'sub' }, 'subject'],
+    [{ subject: null }, 'subject'],
+    [{ jwksUri: 'https://idp.example/keys' }, 'jwksUri'],
+  ])('stop the boot with %j', (member, name) => {
+    const message = bootError(() => foreign({ ...IDP, ...member }));
+    expect(message).toMatch(/^foreignIssuers\[0\]/);
+    expect(message).toContain(name);
+  });
+
+  it('stop the boot where one is named twice, or is this service', () => {
+    expect(bootError(() => foreign(IDP, { ...IDP, audience: 'web' }))).toContain('named twice');
+    const own = { issuer: IDP.issuer, foreignIssuers: [IDP] };
+    expect(bootError(() => resolve(own))).toContain('this service');
+    expect(foreign(IDP, { ...IDP, issuer: `${IDP.issuer}/` })).toHaveLength(2);
+  });
+
+  it.each([[{}], ['idp'], [null], [IDP]])('are a list, not %j', (value) => {
+    expect(bootError(() => resolve({ foreignIssuers: value }))).toContain('foreignIssuers');
+  });
+
+  it.each([[null], ['https://idp.example'], [5]])('are objects, not %j', (value) => {
+    bootError(() => foreign(value));
+  });
+
+  const omit = (options: Given, name: string): Given =>
+    Object.fromEntries(Object.entries(options).filter(([key]) => key !== name));
+});
+
+describe('what shapes the module', () => {
+  it('published keys have their usual path, or another', () => {
+    const path = (jwks: unknown) => checkStaticOptions({ jwks } as never).jwksPath;
+    expect([true, false, undefined].map(path)).toEqual(['.well-known/jwks.json', false, false]);
+    expect(path('keys.json')).toBe('keys.json');
+    for (const jwks of ['', ' ', 5, null, {}]) {
+      expect(bootError(() => path(jwks))).toContain('jwks must be true, false, or a path');
+    }
+  });
+
+  it('there is a deny list, unless it is switched off', () => {
+    const has = (denyList: unknown) => checkStaticOptions({ denyList } as never).hasDenyList;
+    expect([undefined, {}, false].map(has)).toEqual([true, true, false]);
+    expect(resolveOptions({ keys: KEYS }, { denyList: false }).denyList.isOn).toBe(false);
+    for (const denyList of [true, null, 0, '']) {
+      bootError(() => resolveOptions({ keys: KEYS }, { denyList } as never));
+    }
+  });
+
+  it('cannot come from a factory; the deny list itself can', () => {
+    for (const given of [{ jwks: true }, { jwks: false }, { denyList: false }]) {
+      const [name = ''] = Object.keys(given);
+      const message = bootError(() => resolve(given));
+      expect(message).toMatch(new RegExp(`^${name} came from the factory of forRootAsync`));
+    }
+    expect(resolve({ denyList: { prefix: 'mine:' } }).denyList).toMatchObject({
+      isOn: true,
+      prefix: 'mine:',
+    });
+  });
+
+  it('refresh tokens need a deny list', () => {
+    const options = { refresh: { tokens: {} }, denyList: false } as const;
+    expect(bootError(() => resolveOptions({ keys: KEYS }, options))).toContain('need a deny list');
+  });
+});
+
 describe('the options table of the README', () => {
   const REQUIRED = new Set([
     'keys',
