@@ -27,6 +27,7 @@ import type { TokenRules } from './token/token-rules.js';
 import { TokenSigner } from './token/token-signer.js';
 import { ACCESS_TOKEN_TYPE } from './token/token-types.js';
 import { TokenVerifier } from './token/token-verifier.js';
+import { VerifiedTokens } from './token/verified-tokens.js';
 import { SessionStarter } from './token-service/session-starter.js';
 import { TokenService } from './token-service/token.service.js';
 import { TokenIssuer } from './token-service/token-issuer.js';
@@ -57,7 +58,8 @@ export function assemble(parts: AssemblyParts) {
   const rules = rulesOf(config);
   const renew = config.expiry === 'renew';
   const jwt = new JwtService({});
-  const verifier = new TokenVerifier(jwt, profilesOf(config, keys, rules), clock);
+  const checked = new VerifiedTokens(config.verifiedTokens);
+  const verifier = new TokenVerifier(jwt, profilesOf(config, keys, rules), clock, checked);
   const signer = new TokenSigner(jwt, keys.signing);
   const mint = new TokenMint(signer, clock, {
     issuer: config.issuer,

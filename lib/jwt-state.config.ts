@@ -1,4 +1,11 @@
-import { checkAudience, checkChoice, checkName, complete, wholeSeconds } from './config/checks.js';
+import {
+  checkAudience,
+  checkChoice,
+  checkCount,
+  checkName,
+  complete,
+  wholeSeconds,
+} from './config/checks.js';
 import { type DeliveryConfig, resolveDelivery } from './config/delivery.config.js';
 import { type DenyListConfig, resolveDenyList } from './config/deny-list.config.js';
 import {
@@ -29,6 +36,7 @@ export interface JwtStateConfig {
   readonly audience: readonly string[] | undefined;
   readonly clockTolerance: number;
   readonly accessTokenLifetime: number;
+  readonly verifiedTokens: number;
   readonly claims: ClaimsSource | undefined;
   readonly claimsTimeout: number;
   readonly denyList: DenyListConfig;
@@ -85,6 +93,7 @@ export function resolveOptions(input: JwtStateOptions, fixed: StaticOptions = {}
     audience,
     clockTolerance: toMilliseconds('clockTolerance', options.clockTolerance, 0),
     accessTokenLifetime,
+    verifiedTokens: checkCount('verifiedTokens', options.verifiedTokens),
     claims: options.claims,
     claimsTimeout: toTimeout('reissue.claimsTimeout', reissue.claimsTimeout),
     denyList: resolveDenyList(options, lifetimes),

@@ -189,6 +189,11 @@ export class JwtStateOptions {
   /** How far the clocks of issuer and verifier may differ. */
   clockTolerance?: Duration = '5s';
   accessToken?: AccessTokenOptions = new AccessTokenOptions();
+  /**
+   * How many tokens are remembered whose signature was checked, so that it is checked once and not
+   * with every request; `0`: none. Times and the deny list are looked at every time.
+   */
+  verifiedTokens?: number = 10_000;
   /** The function that reads the truth. Without it, only explicit changes are reissued. */
   claims?: ClaimsSource | undefined = undefined;
   /** `false`: none, tokens end by `exp` alone. Fixed at import: see `forRootAsync`. */

@@ -57,3 +57,10 @@ export function checkAudience(name: string, value: string | readonly string[] | 
     throw new JwtStateConfigError(`${name} names an undefined one: no token could fail it.`);
   });
 }
+
+export function checkCount(name: string, value: unknown): number {
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
+  throw new JwtStateConfigError(
+    `${name}: ${JSON.stringify(value)} is not a whole number from 0 on.`,
+  );
+}

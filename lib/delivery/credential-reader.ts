@@ -14,6 +14,9 @@ export interface Credential {
 /** RFC 6750 §2.1: one space or more, then b64token. Nothing may follow. */
 const BEARER = /^Bearer +([A-Za-z0-9._~+/-]+=*)$/i;
 
+const BEARER_BY_NAME = /^bearer(\s|$)/i;
+const NAME = 'authorization';
+
 /** Finds the one bearer token of a request. */
 export class CredentialReader {
   /** @param cookie where one is configured */
@@ -25,31 +28,41 @@ export class CredentialReader {
    */
   read(request: AnyRequest): Credential | undefined {
     const raw = rawRequest(request);
-    const cookies = this.cookie?.read(raw) ?? [];
-    const credentials: Credential[] = [
-      ...fromHeader(raw),
-      ...cookies.map((token) => ({ token, origin: 'cookie' as const })),
-    ];
-    const [first, ...others] = credentials;
-    if (others.some(({ token }) => token !== first?.token)) {
+    const credentials = credentialsIn(authorizationHeaders(raw));
+    for (const token of this.cookie?.read(raw) ?? []) credentials.push({ token, origin: 'cookie' });
+    const [first] = credentials;
+    if (credentials.length > 1 && credentials.some(({ token }) => token !== first?.token)) {
       throw new InvalidRequestError('The request carries two different credentials.');
     }
     return first;
   }
 }
 
-function fromHeader(request: IncomingMessage): Credential[] {
-  return authorizationHeaders(request)
-    .filter((value) => /^bearer(\s|$)/i.test(value))
-    .map((value) => {
-      const token = BEARER.exec(value)?.[1];
-      if (token === undefined) throw new TokenInvalidError('the Authorization header is malformed');
-      return { token, origin: 'header' };
-    });
+function credentialsIn(headers: readonly string[]): Credential[] {
+  const credentials: Credential[] = [];
+  for (const value of headers) {
+    const token = BEARER.exec(value)?.[1];
+    if (token !== undefined) credentials.push({ token, origin: 'header' });
+    else if (BEARER_BY_NAME.test(value)) {
+      throw new TokenInvalidError('the Authorization header is malformed');
+    }
+  }
+  return credentials;
 }
 
-/** Node keeps only the first of several in `headers`. */
-function authorizationHeaders(request: IncomingMessage): string[] {
-  const { authorization } = request.headers;
-  return request.headersDistinct?.authorization ?? (authorization ? [authorization] : []);
+/**
+ * Node keeps only the first of several in `headers`, and to see them all in `headersDistinct` it
+ * would sort every header of the request.
+ */
+function authorizationHeaders({ rawHeaders, headers }: IncomingMessage): readonly string[] {
+  const found: string[] = [];
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index] as string;
+    if (name.length === NAME.length && name.toLowerCase() === NAME) {
+      found.push(rawHeaders[index + 1] as string);
+    }
+  }
+  // Set by somebody on the way: a token that came as a query parameter, say.
+  if (found.length === 0 && headers.authorization) found.push(headers.authorization);
+  return found;
 }

@@ -1,3 +1,4 @@
+import { type Answer, isLater } from '../answer.js';
 import type { Clock } from '../clock.js';
 import { DenyListUnavailableError } from '../jwt-state.errors.js';
 import { type DenyListStore, StoreAnswerError } from './deny-list.store.js';
@@ -40,8 +41,16 @@ export class BoundedStore implements DenyListStore {
     return this.store.ephemeral;
   }
 
-  read(keys: readonly string[]) {
-    return this.bound(() => this.store.read(keys));
+  read(keys: readonly string[]): Answer<readonly (string | undefined)[]> {
+    if (this.isShut()) return Promise.reject(new DenyListUnavailableError());
+    try {
+      const answer = this.store.read(keys);
+      if (isLater(answer)) return this.inTime(answer);
+      this.succeeded();
+      return answer;
+    } catch (error) {
+      return Promise.reject(this.failed(error));
+    }
   }
 
   write(key: string, value: string, ttl: number | undefined) {
@@ -57,25 +66,29 @@ export class BoundedStore implements DenyListStore {
   }
 
   private async bound<T>(call: () => Promise<T>): Promise<T> {
-    this.passBreaker();
+    if (this.isShut()) throw new DenyListUnavailableError();
+    return this.inTime((async () => call())());
+  }
+
+  private async inTime<T>(call: Promise<T>): Promise<T> {
     try {
-      const answer = await withDeadline(call(), this.deadline);
+      const answer = await withDeadline(call, this.deadline);
       this.succeeded();
       return answer;
     } catch (error) {
-      this.failed(error);
-      throw new DenyListUnavailableError(undefined, error);
+      throw this.failed(error);
     }
   }
 
   /** Open: fail at once. Half open: let this one call through and keep the others out. */
-  private passBreaker(): void {
-    if (this.failures < FAILURES_TO_OPEN) return;
+  private isShut(): boolean {
+    if (this.failures < FAILURES_TO_OPEN) return false;
     const now = this.clock.now();
     const wait = this.retryAt - now;
     // Longer than ever set: the clock was put back, and must not keep the store shut.
-    if (wait > 0 && wait <= OPEN_FOR_MS) throw new DenyListUnavailableError();
+    if (wait > 0 && wait <= OPEN_FOR_MS) return true;
     this.retryAt = now + OPEN_FOR_MS;
+    return false;
   }
 
   private succeeded(): void {
@@ -84,12 +97,17 @@ export class BoundedStore implements DenyListStore {
     this.announcedDown = false;
   }
 
-  private failed(cause: unknown): void {
+  private failed(cause: unknown): DenyListUnavailableError {
     if (cause instanceof StoreAnswerError) {
       this.succeeded();
       this.listener.refused(cause);
-      return;
+    } else {
+      this.countFailure(cause);
     }
+    return new DenyListUnavailableError(undefined, cause);
+  }
+
+  private countFailure(cause: unknown): void {
     this.failures += 1;
     this.retryAt = this.clock.now() + OPEN_FOR_MS;
     if (this.failures < FAILURES_TO_OPEN || this.announcedDown) return;

@@ -1,7 +1,7 @@
-import { createKeyv, KeyvCacheableMemory } from '@cacheable/memory';
+import { KeyvCacheableMemory } from '@cacheable/memory';
 import { Logger } from '@nestjs/common';
 import { type Cache, createCache } from 'cache-manager';
-import type { Keyv } from 'keyv';
+import { Keyv } from 'keyv';
 import type { Clock } from '../clock.js';
 import type { TokenEvents } from '../events/token-events.js';
 import type { JwtStateConfig } from '../jwt-state.config.js';
@@ -10,15 +10,14 @@ import { BoundedStore } from './bounded.store.js';
 import { DenyListKeys } from './deny-list.keys.js';
 import type { DenyListStore } from './deny-list.store.js';
 import { KeyvStore } from './keyv.store.js';
+import { MemoryAdapter } from './memory.adapter.js';
+import { MemoryStore } from './memory.store.js';
 import { type KeyvRedisAdapter, RedisStore } from './redis.store.js';
 import { VoidStore } from './void.store.js';
 
-const PURGE_EVERY_MS = 60_000;
-
 /** The default cache: in this process, purging what has expired and evicting nothing else. */
 export function createMemoryCache(): Cache {
-  const keyv = createKeyv({ checkInterval: PURGE_EVERY_MS, useClone: false, lruSize: 0 });
-  return createCache({ stores: [keyv] });
+  return createCache({ stores: [new Keyv({ store: new MemoryAdapter() })] });
 }
 
 /** The configured store, answering in time or failing, and saying so in the log. */
@@ -89,6 +88,7 @@ export function createStore({
     warnAboutQueue(adapter);
     return new RedisStore(adapter);
   }
+  if (keyv.store instanceof MemoryAdapter) return new MemoryStore(keyv.store);
   return new KeyvStore(keyv, isInMemory(keyv), lookupTimeout);
 }
 

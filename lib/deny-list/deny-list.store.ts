@@ -1,3 +1,5 @@
+import type { Answer } from '../answer.js';
+
 /**
  * The store has answered, but not with what was asked: a value of another kind, a command it does
  * not permit. That fails the call, and says nothing about the next one.
@@ -11,8 +13,11 @@ export class StoreAnswerError extends Error {
  * do what was asked; "not found" is an answer, silence is not.
  */
 export interface DenyListStore {
-  /** The values of some keys, in one round trip where the store can, in the order given. */
-  read(keys: readonly string[]): Promise<(string | undefined)[]>;
+  /**
+   * The values of some keys, in one round trip where the store can, in the order given. Without a
+   * promise where they are at hand.
+   */
+  read(keys: readonly string[]): Answer<readonly (string | undefined)[]>;
 
   /** @param ttl whole milliseconds; `undefined`: for ever */
   write(key: string, value: string, ttl: number | undefined): Promise<void>;

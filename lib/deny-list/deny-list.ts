@@ -1,3 +1,4 @@
+import { type Answer, isLater } from '../answer.js';
 import { CLOCK_SKEW_MS, type Clock } from '../clock.js';
 import type { RevokeReason } from '../events/events.js';
 import type { EventSink } from '../events/token-events.js';
@@ -9,6 +10,7 @@ import {
 import type { VerifiedToken } from '../token/verified-token.js';
 import type { DenyListKeys } from './deny-list.keys.js';
 import type { DenyListStore } from './deny-list.store.js';
+import { LookPlan, MarkPlan } from './look-plan.js';
 import {
   formatRevokedOthers,
   formatStaleMark,
@@ -66,6 +68,7 @@ export class DenyList {
   /** Longer than the grace period: a reissue that takes its time must still find the tip. */
   private readonly nextLifetime: number;
   private isClosed = false;
+  private readonly plans = new WeakMap<VerifiedToken, LookPlan>();
 
   constructor(
     private readonly store: DenyListStore,
@@ -110,29 +113,73 @@ export class DenyList {
    * Everything about a token, in one round trip. More only to make good what is missing: the
    * witness of a store that is empty or another one, the `jti` beside a `next`.
    */
-  async look(token: VerifiedToken, kind: TokenKind = 'access'): Promise<Look> {
-    const scopes = this.scopesOf(token);
+  look(token: VerifiedToken, kind: TokenKind = 'access'): Answer<Look> {
+    const plan = this.planOf(token);
     const readAt = this.clock.now();
-    let records = await this.readRecords(token, scopes);
+    const values = this.store.read(plan.keys);
+    return isLater(values)
+      ? values.then((read) => this.settle(token, kind, plan, plan.parse(read), readAt))
+      : this.settle(token, kind, plan, plan.parse(values), readAt);
+  }
+
+  /** What to read of a token never changes. */
+  private planOf(token: VerifiedToken): LookPlan {
+    const known = this.plans.get(token);
+    if (known) return known;
+    const plan = new LookPlan(token, this.scopesOf(token), this.keys);
+    this.plans.set(token, plan);
+    return plan;
+  }
+
+  private settle(
+    token: VerifiedToken,
+    kind: TokenKind,
+    plan: LookPlan,
+    records: Records,
+    readAt: number,
+  ): Answer<Look> {
+    const { epoch, next } = records;
+    const isComplete = epoch !== undefined && next === undefined && !this.isLoss(epoch, token);
+    return isComplete
+      ? this.judged(token, plan, records, undefined, readAt)
+      : this.askFurther(token, kind, plan, records, readAt);
+  }
+
+  private async askFurther(
+    token: VerifiedToken,
+    kind: TokenKind,
+    plan: LookPlan,
+    first: Records,
+    readAt: number,
+  ): Promise<Look> {
+    let records = first;
     if (records.epoch === undefined || this.isLoss(records.epoch, token)) {
       // A lost store has consequences: ask it twice, and let it begin anew if it is empty.
-      records = await this.readRecords(token, scopes);
+      records = plan.parse(await this.store.read(plan.keys));
       const epoch = records.epoch ?? (await this.beginEpoch());
       records = { ...records, epoch };
       if (this.isLoss(epoch, token)) this.announceLoss(token);
     }
-    const now = this.clock.now();
-    let successor =
-      records.next === undefined
-        ? undefined
-        : await this.successors.decode(token, records.next, now);
+    if (records.next === undefined) return this.judged(token, plan, records, undefined, readAt);
+    let successor = await this.successors.decode(token, records.next, this.clock.now());
     if (successor && !records.token) {
       if (kind === 'access') successor = { ...successor, at: this.graceStart(successor.at) };
       await this.writeTokenRecord(token, successor).catch(() => {});
     }
+    return this.judged(token, plan, records, successor, readAt);
+  }
+
+  private judged(
+    token: VerifiedToken,
+    { scopes }: LookPlan,
+    records: Records,
+    successor: Successor | undefined,
+    readAt: number,
+  ): Look {
+    const { marks } = records;
     return {
-      verdict: judge(token, records, successor, now, this.settings.onLoss),
-      snapshot: { epoch: records.epoch as string, scopes, marks: records.marks, readAt },
+      verdict: judge(token, records, successor, this.clock.now(), this.settings.onLoss),
+      snapshot: { epoch: records.epoch as string, scopes, marks, readAt },
     };
   }
 
@@ -145,10 +192,10 @@ export class DenyList {
   /** The marks of some scopes, before the claims are read that a token will be made from. */
   async readMarks(scopes: readonly Scope[]): Promise<MarkSnapshot> {
     const readAt = this.clock.now();
-    const plan = scopes.flatMap((scope) => this.markReads(scope));
-    const values = await this.store.read([...plan.map(([key]) => key), this.keys.witness]);
+    const plan = new MarkPlan(scopes, this.keys);
+    const values = await this.store.read(plan.keys);
     const epoch = values.at(-1) ?? (await this.beginEpoch());
-    return { epoch, scopes, marks: parseMarks(plan, values), readAt };
+    return { epoch, scopes, marks: plan.marksIn(values), readAt };
   }
 
   /** A snapshot with further scopes read into it. @throws DenyListUnavailableError if the store is another by now */
@@ -172,41 +219,6 @@ export class DenyList {
   private announceLoss({ sub, sid, jti }: VerifiedToken): void {
     const policy = this.settings.onLoss === 'reissue' ? 'reissue' : 'reject';
     this.events.emit('store-lost', { sub, sid, jti, policy });
-  }
-
-  private async readRecords(token: VerifiedToken, scopes: readonly Scope[]): Promise<Records> {
-    const plan = scopes.flatMap((scope) => this.markReads(scope));
-    const keys = [
-      this.keys.next(token.jti),
-      this.keys.jti(token.jti),
-      this.keys.sid(token.sid),
-      ...plan.map(([key]) => key),
-      // Last: a store that loses its entries between two reads is caught by the later one.
-      this.keys.witness,
-    ];
-    const [next, record, session, ...rest] = await this.store.read(keys);
-    return {
-      epoch: rest.at(-1),
-      sessionRevoked: session !== undefined,
-      token: record === undefined ? undefined : parseTokenRecord(record),
-      next,
-      marks: parseMarks(plan, rest),
-    };
-  }
-
-  private markReads(scope: Scope): MarkRead[] {
-    const stale: MarkRead = [this.keys.stale(scope), (value) => parseStaleMark(scope, value)];
-    if (scope.name === 'sid') return [stale];
-    const revoked: MarkRead = [
-      this.keys.revoked(scope),
-      (id) => ({ kind: 'revoked', scope, id }) as const,
-    ];
-    if (scope.name !== 'sub') return [stale, revoked];
-    const others: MarkRead = [
-      this.keys.revokedOthers(scope.value),
-      (value) => parseRevokedOthers(scope, value),
-    ];
-    return [stale, revoked, others];
   }
 
   /** The witness of a store that has none: whoever comes first names it. */
@@ -333,15 +345,6 @@ export class DenyList {
     const end = token.exp * 1000 + this.settings.clockTolerance + MARGIN_MS;
     return Math.max(1, Math.ceil(end - this.clock.now()));
   }
-}
-
-type MarkRead = readonly [key: string, parse: (value: string) => Mark];
-
-function parseMarks(plan: readonly MarkRead[], values: readonly (string | undefined)[]): Mark[] {
-  return plan.flatMap(([, parse], index) => {
-    const value = values[index];
-    return value === undefined ? [] : [parse(value)];
-  });
 }
 
 export function missingScopes(wanted: readonly Scope[], known: readonly Scope[]): Scope[] {

@@ -1,9 +1,13 @@
 import { type ExecutionContext, Injectable } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
 import { AuthGuard } from '@nestjs/passport';
-import { PUBLIC } from '../decorators/public.decorator.js';
+import { type Answer, isLater } from '../answer.js';
 import { writeChallenge } from '../delivery/challenge.js';
-import { CredentialReader } from '../delivery/credential-reader.js';
+import {
+  type Credential,
+  type CredentialOrigin,
+  CredentialReader,
+} from '../delivery/credential-reader.js';
 import type { AnyRequest, AnyResponse } from '../delivery/raw-http.js';
 import { TokenDelivery } from '../delivery/token-delivery.js';
 import {
@@ -13,13 +17,12 @@ import {
   WrongContextError,
 } from '../jwt-state.errors.js';
 import { RefreshCredentials } from '../refresh/refresh-credentials.js';
-import { type StalePolicy, TokenResolver } from '../reissue/token-resolver.js';
+import { type ResolvedToken, type StalePolicy, TokenResolver } from '../reissue/token-resolver.js';
 import type { VerifiedToken } from '../token/verified-token.js';
-import { AcceptsRefreshToken } from './accepts-refresh-token.js';
 import { JwtStateStrategy } from './jwt-state.strategy.js';
-import { LeavesReissuing } from './leaves-reissuing.js';
 
 import { requestToken, setRequestToken } from './request-token.js';
+import { type RouteTraits, RouteTraitsReader } from './route-traits.js';
 
 /**
  * Lets a request run with the claims that are true now, or not at all.
@@ -42,9 +45,13 @@ import { requestToken, setRequestToken } from './request-token.js';
  */
 @Injectable()
 export class JwtStateGuard extends AuthGuard() {
+  private readonly traits: RouteTraitsReader;
+  /** Whether nobody has changed how passport is used: only then may it be passed by. */
+  private readonly isPlain: boolean;
+
   constructor(
-    private readonly reflector: Reflector,
-    strategy: JwtStateStrategy,
+    reflector: Reflector,
+    private readonly strategy: JwtStateStrategy,
     private readonly credentials: CredentialReader,
     private readonly resolver: TokenResolver,
     private readonly delivery: TokenDelivery,
@@ -55,30 +62,84 @@ export class JwtStateGuard extends AuthGuard() {
     // `defaultStrategy` must not become the one that guards here.
     const options = { defaultStrategy: strategy.name };
     Object.defineProperty(this, 'options', { get: () => options, set: () => {} });
+    this.traits = new RouteTraitsReader(reflector);
+    this.isPlain =
+      strategy.constructor === JwtStateStrategy &&
+      this.handleRequest === JwtStateGuard.prototype.handleRequest;
   }
 
-  override async canActivate(context: ExecutionContext): Promise<boolean> {
+  override canActivate(context: ExecutionContext): boolean | Promise<boolean> {
     if (context.getType() !== 'http') {
       throw new WrongContextError(
         `JwtStateGuard guards HTTP routes; this is ${context.getType()}. Use TokenService.verify() there.`,
       );
     }
-    const targets = [context.getHandler(), context.getClass()];
-    if (this.reflector.getAllAndOverride<boolean>(PUBLIC, targets)) return true;
+    const traits = this.traits.of(context);
+    if (traits.isPublic) return true;
     const request: AnyRequest = this.getRequest(context);
-    const response = context.switchToHttp().getResponse<AnyResponse>();
-    if (this.isRefresh(context, request)) return true;
+    // A refresh token stands for itself; the access token beside it has expired, as a rule.
+    if (traits.acceptsRefreshToken && this.isRefresh(request)) return true;
     // Bound globally and to the route: once is enough.
     if (requestToken(request)?.resolver === this.resolver) return true;
+    const attempt: Attempt = {
+      traits,
+      request,
+      response: context.switchToHttp().getResponse<AnyResponse>(),
+    };
     try {
-      await super.canActivate(context);
-      await this.admit(context, request, response);
-      return true;
+      const admitted = this.admit(context, attempt);
+      return isLater(admitted) ? admitted.catch((error) => this.refuse(attempt, error)) : admitted;
     } catch (error) {
-      request.user = undefined;
-      writeChallenge(response, error);
-      throw error;
+      return this.refuse(attempt, error);
     }
+  }
+
+  private refuse({ request, response }: Attempt, error: unknown): never {
+    request.user = undefined;
+    writeChallenge(response, error);
+    throw error;
+  }
+
+  private admit(context: ExecutionContext, attempt: Attempt): Answer<true> {
+    const credential = this.credentials.read(attempt.request);
+    const known = credential && this.isPlain && this.strategy.recall(credential.token);
+    return known
+      ? this.resolve(known, credential, attempt)
+      : this.authenticate(context, credential, attempt);
+  }
+
+  /** A token's first sight is passport's. */
+  private async authenticate(
+    context: ExecutionContext,
+    credential: Credential | undefined,
+    attempt: Attempt,
+  ): Promise<true> {
+    await super.canActivate(context);
+    return this.resolve(attempt.request.user as VerifiedToken, credential, attempt);
+  }
+
+  private resolve(
+    presented: VerifiedToken,
+    credential: Credential | undefined,
+    attempt: Attempt,
+  ): Answer<true> {
+    const origin = credential?.origin ?? 'header';
+    const token = this.resolver.resolveAtOnce(presented, () => this.onStale(attempt));
+    return isLater(token)
+      ? token.then((resolved) => this.pass(resolved, origin, attempt))
+      : this.pass(token, origin, attempt);
+  }
+
+  private pass(
+    token: ResolvedToken,
+    origin: CredentialOrigin,
+    { request, response }: Attempt,
+  ): true {
+    if (token.issued) this.delivery.stage(response, token.issued, origin);
+    const { presented, tip, current, issued } = token;
+    setRequestToken(request, { presented, tip, current, issued, origin, resolver: this.resolver });
+    request.user = token.current;
+    return true;
   }
 
   /** passport's outcome in this module's terms; `user` is what the strategy's `validate` gave. */
@@ -93,27 +154,22 @@ export class JwtStateGuard extends AuthGuard() {
       : new TokenInvalidError('its signature does not match');
   }
 
-  private async admit(context: ExecutionContext, request: AnyRequest, response: AnyResponse) {
-    const presented = request.user as VerifiedToken;
-    const token = await this.resolver.resolve(presented, this.onStale(context, response));
-    const origin = this.credentials.read(request)?.origin ?? 'header';
-    if (token.issued) this.delivery.stage(response, token.issued, origin);
-    setRequestToken(request, { ...token, origin, resolver: this.resolver });
-    request.user = token.current;
-  }
-
-  /** A refresh token stands for itself; the access token beside it has expired, as a rule. */
-  private isRefresh(context: ExecutionContext, request: AnyRequest): boolean {
-    const isRoute = this.reflector.get<boolean>(AcceptsRefreshToken.KEY, context.getHandler());
-    if (isRoute !== true) return false;
+  private isRefresh(request: AnyRequest): boolean {
     const { refreshCredentials } = this;
     return !refreshCredentials.takesAccessTokens || refreshCredentials.read(request) !== undefined;
   }
 
-  private onStale(context: ExecutionContext, response: AnyResponse): StalePolicy {
-    if (this.reflector.get<boolean>(LeavesReissuing.KEY, context.getHandler())) return 'leave';
+  private onStale({ traits, response }: Attempt): StalePolicy {
     // Not for a response that nobody waits for any more, nor for one that may have no body where
     // only a body could carry the token.
-    return this.delivery.canCarry(response, undefined) ? 'reissue' : 'leave';
+    const leaves = traits.leavesReissuing || !this.delivery.canCarry(response, undefined);
+    return leaves ? 'leave' : 'reissue';
   }
+}
+
+/** One request on its way in. */
+interface Attempt {
+  readonly traits: RouteTraits;
+  readonly request: AnyRequest;
+  readonly response: AnyResponse;
 }

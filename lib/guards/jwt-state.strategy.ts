@@ -1,3 +1,4 @@
+import type { KeyObject } from 'node:crypto';
 import { Injectable, type OnApplicationShutdown } from '@nestjs/common';
 import { PassportStrategy } from '@nestjs/passport';
 import passport from 'passport';
@@ -7,6 +8,13 @@ import type { CredentialReader } from '../delivery/credential-reader.js';
 import type { AnyRequest } from '../delivery/raw-http.js';
 import type { Candidate, TokenVerifier } from '../token/token-verifier.js';
 import type { VerifiedToken } from '../token/verified-token.js';
+
+/** A token between the steps of passport-jwt. */
+interface UnderWay {
+  readonly text: string;
+  readonly candidate: Candidate;
+  key?: KeyObject;
+}
 
 /** Its types know of no `KeyObject`. */
 type KeyReceiver = (error: unknown, key?: never) => void;
@@ -19,22 +27,26 @@ type KeyReceiver = (error: unknown, key?: never) => void;
 export class JwtStateStrategy extends PassportStrategy(Strategy) implements OnApplicationShutdown {
   /** Passport's registry is one for the process, and this module may be there twice. */
   override readonly name = `jwt-state-${uuidv7()}`;
-  private readonly candidates: WeakMap<object, Candidate>;
+  private readonly underWay: WeakMap<object, UnderWay>;
 
   constructor(
     credentials: CredentialReader,
     private readonly verifier: TokenVerifier,
   ) {
-    const candidates = new WeakMap<object, Candidate>();
+    const underWay = new WeakMap<object, UnderWay>();
     super({
       jwtFromRequest: (request: AnyRequest) => {
-        const token = credentials.read(request)?.token ?? null;
-        if (token !== null) candidates.set(request, verifier.inspect(token));
-        return token;
+        const text = credentials.read(request)?.token ?? null;
+        if (text !== null) underWay.set(request, { text, candidate: verifier.inspect(text) });
+        return text;
       },
       secretOrKeyProvider: (request: AnyRequest, _token: unknown, done: KeyReceiver) => {
         // A promise in any case: what `done` throws on the way must find somebody who catches it.
-        const find = async () => verifier.keyFor(candidates.get(request) as Candidate);
+        const find = async () => {
+          const check = underWay.get(request) as UnderWay;
+          check.key = await verifier.keyFor(check.candidate);
+          return check.key;
+        };
         find()
           .then((key) => done(null, key as never))
           .catch(done);
@@ -46,12 +58,20 @@ export class JwtStateStrategy extends PassportStrategy(Strategy) implements OnAp
       jsonWebTokenOptions: { ignoreNotBefore: true },
       passReqToCallback: true,
     });
-    this.candidates = candidates;
+    this.underWay = underWay;
     passport.use(this.name, this);
   }
 
   validate(request: AnyRequest, payload: unknown): VerifiedToken {
-    return this.verifier.accept(payload, this.candidates.get(request) as Candidate);
+    const { text, candidate, key } = this.underWay.get(request) as Required<UnderWay>;
+    const token = this.verifier.accept(payload, candidate);
+    this.verifier.remember(text, { token, candidate, key });
+    return token;
+  }
+
+  /** A token that was checked before. @throws TokenInvalidError, TokenExpiredError */
+  recall(text: string): VerifiedToken | undefined {
+    return this.verifier.recall(text);
   }
 
   /** Not before the server has closed: requests go on until then. */

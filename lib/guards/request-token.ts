@@ -9,13 +9,18 @@ export interface RequestToken extends ResolvedToken {
   readonly resolver: TokenResolver;
 }
 
-const tokens = new WeakMap<object, RequestToken>();
+/** On the request itself: a map of all of them beside would be work for the garbage collector. */
+const TOKEN = Symbol('jwt-state:request-token');
+
+interface Judged {
+  [TOKEN]?: RequestToken;
+}
 
 export function setRequestToken(request: AnyRequest, token: RequestToken): void {
-  tokens.set(request, token);
+  (request as Judged)[TOKEN] = token;
 }
 
 /** `undefined`: the guard has not seen this request. */
 export function requestToken(request: AnyRequest): RequestToken | undefined {
-  return tokens.get(request);
+  return (request as Judged)[TOKEN];
 }

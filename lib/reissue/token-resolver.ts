@@ -1,3 +1,4 @@
+import { type Answer, isLater } from '../answer.js';
 import { type DenyList, type Look, missingScopes } from '../deny-list/deny-list.js';
 import { isMadeStaleBy } from '../deny-list/marks.js';
 import type { Stale, StaleReason, Superseded } from '../deny-list/verdict.js';
@@ -69,9 +70,29 @@ export class TokenResolver {
 
   /** @throws JwtStateError in every state in which the request must not run */
   async resolve(presented: VerifiedToken, onStale: StalePolicy): Promise<ResolvedToken> {
+    return this.resolveAtOnce(presented, () => onStale);
+  }
+
+  /**
+   * The same without a promise where the store needs none.
+   *
+   * @param onStale asked when the token is stale
+   */
+  resolveAtOnce(presented: VerifiedToken, onStale: () => StalePolicy): Answer<ResolvedToken> {
+    const look = this.look(presented);
+    // What nearly every request is: an active token, and a store that knows it without asking.
+    if (!isLater(look) && look?.verdict.state === 'active') return this.found(presented, presented);
+    return this.follow(presented, look, onStale);
+  }
+
+  private async follow(
+    presented: VerifiedToken,
+    first: Answer<Look | undefined>,
+    onStale: () => StalePolicy,
+  ): Promise<ResolvedToken> {
     let token = presented;
     for (let hop = 0; hop <= MAX_HOPS; hop++) {
-      const look = await this.look(token);
+      const look = await (hop === 0 ? first : this.look(token));
       if (look === undefined) return unchecked(presented, token);
       const { verdict } = look;
       switch (verdict.state) {
@@ -86,13 +107,14 @@ export class TokenResolver {
           token = this.successorOf(verdict, token === presented);
           break;
         case 'stale': {
+          const policy = onStale();
           // Who has nowhere to put a new one, or cannot sign, takes it as its application always did.
-          if (verdict.why === 'legacy' && (onStale === 'refuse' || !this.mint.canSign)) {
+          if (verdict.why === 'legacy' && (policy === 'refuse' || !this.mint.canSign)) {
             return this.found(presented, token);
           }
-          if (onStale === 'refuse' || !this.canReplace(token, verdict)) throw new TokenStaleError();
-          if (onStale === 'ignore') return this.found(presented, token);
-          if (onStale === 'leave') {
+          if (policy === 'refuse' || !this.canReplace(token, verdict)) throw new TokenStaleError();
+          if (policy === 'ignore') return this.found(presented, token);
+          if (policy === 'leave') {
             return this.found(presented, token, await this.reissuer.freshClaims(token));
           }
           const { successor, issued } = await this.reissueOnce(token, look, verdict.why);
@@ -128,14 +150,15 @@ export class TokenResolver {
   }
 
   /** `undefined`: the store does not answer, and the application prefers to go on without it. */
-  private async look(token: VerifiedToken): Promise<Look | undefined> {
-    try {
-      return await this.denyList.look(token);
-    } catch (error) {
-      const accept = this.settings.onUnavailable === 'accept';
-      if (accept && error instanceof DenyListUnavailableError) return undefined;
-      throw error;
-    }
+  private look(token: VerifiedToken): Answer<Look | undefined> {
+    const look = this.denyList.look(token);
+    return isLater(look) ? look.catch((error) => this.goOnWithout(error)) : look;
+  }
+
+  private goOnWithout(error: unknown): undefined {
+    const accept = this.settings.onUnavailable === 'accept';
+    if (accept && error instanceof DenyListUnavailableError) return undefined;
+    throw error;
   }
 
   /** Parallel requests with one stale token share one reissue. */

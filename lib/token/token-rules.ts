@@ -71,11 +71,12 @@ function checkParties(token: VerifiedToken, rules: TokenRules): void {
   }
 }
 
-function checkTimes(
+/** The part of {@link checkClaims} that can change while a token does not. */
+export function checkTimes(
   token: VerifiedToken,
   rules: TokenRules,
   now: number,
-  ignoreExpiration: boolean,
+  ignoreExpiration = false,
 ): void {
   const { clockTolerance } = rules;
   if (token.iat * 1000 > now + Math.max(clockTolerance, CLOCK_SKEW_MS)) {

@@ -1,5 +1,6 @@
 import type { KeyObject } from 'node:crypto';
 import type { JwtService } from '@nestjs/jwt';
+import { isLater } from '../answer.js';
 import type { Clock } from '../clock.js';
 import { TokenInvalidError } from '../jwt-state.errors.js';
 import type { Algorithm } from '../keys/key-options.js';
@@ -7,9 +8,10 @@ import type { KeyQuery } from '../keys/verification-keys.js';
 import { adopt, type ForeignClaims } from './adopted-token.js';
 import { isObject, readForm, type TokenForm } from './token-form.js';
 import type { AccessProfiles, TokenProfile } from './token-profile.js';
-import { checkClaims } from './token-rules.js';
+import { checkClaims, checkTimes } from './token-rules.js';
 import { REFRESH_TOKEN_TYPE } from './token-types.js';
-import type { VerifiedToken } from './verified-token.js';
+import { frozen, type VerifiedToken } from './verified-token.js';
+import type { CheckedToken, VerifiedTokens } from './verified-tokens.js';
 
 /** A token whose form is right: what its signature has to be checked with. */
 export interface Candidate {
@@ -31,6 +33,7 @@ export class TokenVerifier {
     private readonly jwt: JwtService,
     private readonly access: AccessProfiles,
     private readonly clock: Clock,
+    private readonly checked: VerifiedTokens,
   ) {}
 
   /** What any access token may be signed with. */
@@ -42,8 +45,36 @@ export class TokenVerifier {
 
   /** An access token. @throws TokenInvalidError, TokenExpiredError, KeysUnavailableError */
   async verify(token: string, options?: VerifyOptions): Promise<VerifiedToken> {
+    const known = options === undefined ? this.recall(token) : undefined;
+    if (known) return known;
     const candidate = this.inspect(token);
     return this.accept(await this.checkSignature(token, candidate), candidate, options);
+  }
+
+  /**
+   * An access token whose signature was checked before, with a key that is still in use. Its times
+   * are held against now. `undefined`: this one has to be checked.
+   *
+   * @throws TokenInvalidError, TokenExpiredError
+   */
+  recall(text: string): VerifiedToken | undefined {
+    const known = this.checked.get(text);
+    if (known === undefined) return undefined;
+    const { candidate, key, token } = known;
+    const current = candidate.profile.keys.find(candidate.query);
+    if (current !== key) {
+      // Where nobody can say, the check that follows will hear so itself.
+      if (isLater(current)) current.catch(() => {});
+      this.checked.delete(text);
+      return undefined;
+    }
+    checkTimes(token, candidate.profile.rules, this.clock.now());
+    return token;
+  }
+
+  /** Spares this token its next check. */
+  remember(text: string, checked: CheckedToken): void {
+    this.checked.add(text, checked);
   }
 
   /** A refresh token. @throws TokenInvalidError, TokenExpiredError, KeysUnavailableError */
@@ -74,9 +105,11 @@ export class TokenVerifier {
   accept(payload: unknown, { profile }: Candidate, options?: VerifyOptions): VerifiedToken {
     const { adoption, rules } = profile;
     const now = this.clock.now();
-    return adoption && isObject(payload)
-      ? adopt(payload as ForeignClaims, adoption, rules, now, options)
-      : checkClaims(payload, rules, now, options);
+    const token =
+      adoption && isObject(payload)
+        ? adopt(payload as ForeignClaims, adoption, rules, now, options)
+        : checkClaims(payload, rules, now, options);
+    return frozen(token);
   }
 
   /** An `iss` that is not signed yet chooses whose keys are tried, and must prove true by them. */

@@ -89,3 +89,10 @@ export function withClaims(token: VerifiedToken, claims: Claims): VerifiedToken 
 function pick(token: VerifiedToken, wanted: (name: string) => boolean): Claims {
   return Object.fromEntries(Object.entries(token).filter(([name]) => wanted(name)));
 }
+
+/** The same object, which nobody can change any more: requests share it. */
+export function frozen<T>(value: T): T {
+  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return value;
+  for (const member of Object.values(value)) frozen(member);
+  return Object.freeze(value);
+}

@@ -41,7 +41,7 @@ export function keysOf(keys: KeysOption, clock: Clock = new FakeClock()): Promis
 }
 
 /** How something ended: `'ok'`, or the code of the error it was refused with. */
-export async function ending(attempt: Promise<unknown>): Promise<string> {
+export async function ending(attempt: unknown): Promise<string> {
   try {
     await attempt;
     return 'ok';

@@ -42,6 +42,7 @@ describe('the defaults', () => {
       audience: undefined,
       clockTolerance: 5_000,
       accessTokenLifetime: 900_000,
+      verifiedTokens: 10_000,
       claims: undefined,
       claimsTimeout: 5_000,
       denyList: {

@@ -5,6 +5,7 @@ import { describe, expect, it, jest } from '@jest/globals';
 import KeyvRedis from '@keyv/redis';
 import { createCache } from 'cache-manager';
 import { Keyv, type KeyvStoreAdapter } from 'keyv';
+import type { Answer } from '../../lib/answer.js';
 import { BoundedStore } from '../../lib/deny-list/bounded.store.js';
 import { createMemoryCache, createStore } from '../../lib/deny-list/create-store.js';
 import { type DenyListStore, StoreAnswerError } from '../../lib/deny-list/deny-list.store.js';
@@ -35,9 +36,9 @@ function adapter(broken: Partial<Record<keyof KeyvStoreAdapter, unknown>> = {}):
 }
 
 /** How a store answers: a value, or `'rejects'`; and `'hangs'` once its deadline is over. */
-async function outcome<T>(answer: Promise<T>): Promise<T | 'rejects' | 'hangs'> {
+async function outcome<T>(given: Answer<T>): Promise<T | 'rejects' | 'hangs'> {
   return await Promise.race([
-    answer.catch(() => 'rejects' as const),
+    Promise.resolve(given).catch(() => 'rejects' as const),
     sleep(3 * DEADLINE, 'hangs' as const),
   ]);
 }
@@ -365,7 +366,7 @@ describe('a store with bounds', () => {
       () => store.writeIfAbsent('a', 'x', 1),
       () => store.writeIfUnchanged('a', undefined, 'x', 1),
     ]) {
-      const error = await call().then(
+      const error = await (async () => call())().then(
         () => undefined,
         (reason: unknown) => reason,
       );

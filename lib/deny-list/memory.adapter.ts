@@ -1,0 +1,61 @@
+import { EventEmitter } from 'node:events';
+
+interface Entry {
+  readonly value: unknown;
+  /** Milliseconds since the epoch; absent: for ever. */
+  readonly expires: number | undefined;
+}
+
+const PURGE_EVERY_MS = 60_000;
+/** So many entries are looked through at a time; then others have a turn. */
+const PURGE_SLICE = 10_000;
+
+/**
+ * A Keyv store in this process. It purges what has expired, also what nobody asks for again, and
+ * evicts nothing: an entry that is needed is never dropped for another one.
+ */
+export class MemoryAdapter extends EventEmitter {
+  /** Keyv keeps its own options here. */
+  opts: Record<string, unknown> = {};
+  namespace?: string;
+  private readonly entries = new Map<string, Entry>();
+  private readonly timer = setInterval(() => void this.purge(), PURGE_EVERY_MS).unref();
+
+  get size(): number {
+    return this.entries.size;
+  }
+
+  get(key: string): unknown {
+    const entry = this.entries.get(key);
+    if (entry === undefined) return undefined;
+    if (entry.expires === undefined || Date.now() < entry.expires) return entry.value;
+    this.entries.delete(key);
+    return undefined;
+  }
+
+  set(key: string, value: unknown, ttl?: number): true {
+    this.entries.set(key, { value, expires: ttl === undefined ? undefined : Date.now() + ttl });
+    return true;
+  }
+
+  delete(key: string): boolean {
+    return this.entries.delete(key);
+  }
+
+  clear(): void {
+    this.entries.clear();
+  }
+
+  async disconnect(): Promise<void> {
+    clearInterval(this.timer);
+  }
+
+  private async purge(): Promise<void> {
+    let seen = 0;
+    for (const [key, { expires }] of this.entries) {
+      if (expires !== undefined && expires <= Date.now()) this.entries.delete(key);
+      seen += 1;
+      if (seen % PURGE_SLICE === 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+}

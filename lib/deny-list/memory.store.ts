@@ -1,0 +1,37 @@
+import { type DenyListStore, StoreAnswerError } from './deny-list.store.js';
+import type { MemoryAdapter } from './memory.adapter.js';
+
+/** The default store, below Keyv: what lies in this process is answered without a promise. */
+export class MemoryStore implements DenyListStore {
+  readonly atomic = 'process';
+  readonly ephemeral = true;
+
+  constructor(private readonly adapter: MemoryAdapter) {}
+
+  read(keys: readonly string[]): (string | undefined)[] {
+    return keys.map((key) => this.get(key));
+  }
+
+  async write(key: string, value: string, ttl: number | undefined): Promise<void> {
+    this.adapter.set(key, value, ttl);
+  }
+
+  async writeIfAbsent(key: string, value: string, ttl: number | undefined) {
+    const current = this.get(key);
+    if (current === undefined) this.adapter.set(key, value, ttl);
+    return current;
+  }
+
+  async writeIfUnchanged(key: string, expected: string | undefined, value: string, ttl: number) {
+    const current = this.get(key);
+    if (current !== expected) return { written: false, current };
+    this.adapter.set(key, value, ttl);
+    return { written: true };
+  }
+
+  private get(key: string): string | undefined {
+    const value = this.adapter.get(key);
+    if (value === undefined || typeof value === 'string') return value;
+    throw new StoreAnswerError('It holds a value of another kind.');
+  }
+}
