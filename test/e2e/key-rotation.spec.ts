@@ -27,12 +27,23 @@ const NEW_PUBLIC: KeyOptions = { algorithm: 'ES256', publicKey: two.publicKey, k
 /** Without a name, as most begin. It is its own other half. */
 const FIRST_SECRET: KeyOptions = { algorithm: 'HS256', secret: SECRET };
 
-type Phase = [publish: KeyOptions[], sign: KeyOptions[], drop: KeyOptions[]];
-const START = { 'the same algorithm': [OLD], 'HS256 to ES256': [FIRST_SECRET] };
-const PHASES: Record<keyof typeof START, Phase> = {
-  'the same algorithm': [[OLD, NEW_PUBLIC], [NEW, OLD_PUBLIC], [NEW]],
-  'HS256 to ES256': [[FIRST_SECRET, NEW_PUBLIC], [NEW, FIRST_SECRET], [NEW]],
+const NAMED_SECRET: KeyOptions = {
+  algorithm: 'HS256',
+  secret: 'the next secret has a name, so that tokens can tell it',
+  kid: 'new',
 };
+
+/** As the guide has it: the old key alone, then publish, sign, drop. */
+const ROLLOUTS = {
+  'the same algorithm': [[OLD], [OLD, NEW_PUBLIC], [NEW, OLD_PUBLIC], [NEW]],
+  'HS256 to ES256': [[FIRST_SECRET], [FIRST_SECRET, NEW], [NEW, FIRST_SECRET], [NEW]],
+  'a secret without kid to one that has one': [
+    [FIRST_SECRET],
+    [FIRST_SECRET, NAMED_SECRET],
+    [NAMED_SECRET, FIRST_SECRET],
+    [NAMED_SECRET],
+  ],
+} satisfies Record<string, [KeyOptions[], KeyOptions[], KeyOptions[], KeyOptions[]]>;
 
 const headerOf = (token: string) =>
   JSON.parse(Buffer.from(token.split('.')[0] ?? '', 'base64url').toString());
@@ -49,15 +60,17 @@ describe.each(MATRIX)('Key rotation: %s, deny list in %s', (platform, kind) => {
   });
   afterEach(closeApps);
 
-  describe.each(Object.keys(START) as (keyof typeof START)[])('%s', (change) => {
-    const rollout = [START[change], ...PHASES[change]];
-    const steps = PHASES[change].map((after, index) => [rollout[index] ?? [], after] as const);
-    const [, sign, drop] = PHASES[change];
+  describe.each(Object.entries(ROLLOUTS))('%s', (_change, [begin, publish, sign, drop]) => {
+    const steps = [
+      [begin, publish],
+      [publish, sign],
+      [sign, drop],
+    ] as const;
 
     it.each(steps.map(([before, after], index) => [index + 1, before, after] as const))(
       'while step %i is rolled out, each instance takes the tokens of the other',
       async (_step, before, after) => {
-        const instances = [await start([...before]), await start([...after])];
+        const instances = [await start(before), await start(after)];
         for (const issuing of instances) {
           const token = await issuing.logIn('alice');
           for (const app of instances) expectNoNewToken(await app.get('/me', token));
@@ -66,11 +79,11 @@ describe.each(MATRIX)('Key rotation: %s, deny list in %s', (platform, kind) => {
     );
 
     it('one client is served through all of it, whichever instance answers, and never refused', async () => {
-      const first = await start(START[change]);
+      const first = await start(begin);
       let token = await first.logIn('alice');
       let version = 0;
       for (const [before, after] of steps) {
-        const instances = [await start([...before]), await start([...after])];
+        const instances = [await start(before), await start(after)];
         for (const app of [...instances, ...instances]) {
           // Before a key is dropped, the longest lifetime has passed: what it signed has expired.
           clock.advance('10m');
@@ -86,10 +99,7 @@ describe.each(MATRIX)('Key rotation: %s, deny list in %s', (platform, kind) => {
     });
 
     it('a successor recorded under the old key is found after the switch', async () => {
-      const [publishing, switched] = [
-        await start(rollout[1] as KeyOptions[]),
-        await start(sign as KeyOptions[]),
-      ];
+      const [publishing, switched] = [await start(publish), await start(sign)];
       const token = await publishing.logIn('alice');
       await publishing.change('alice', { plan: 'premium' });
       const successor = claimsOf(expectNewToken(await publishing.get('/me', token), {}));
@@ -99,10 +109,7 @@ describe.each(MATRIX)('Key rotation: %s, deny list in %s', (platform, kind) => {
     });
 
     it('and one recorded under the new key by an instance that has not switched yet', async () => {
-      const [publishing, switched] = [
-        await start(rollout[1] as KeyOptions[]),
-        await start(sign as KeyOptions[]),
-      ];
+      const [publishing, switched] = [await start(publish), await start(sign)];
       const token = await publishing.logIn('alice');
       await switched.change('alice', { plan: 'premium' });
       const successor = claimsOf(expectNewToken(await switched.get('/me', token), {}));
@@ -114,12 +121,12 @@ describe.each(MATRIX)('Key rotation: %s, deny list in %s', (platform, kind) => {
         refresh: { tokens: { expiresIn: '14d' } },
         session: { maxAge: '60d' },
       } as const;
-      const first = await start(START[change], options);
+      const first = await start(begin, options);
       const { accessToken, refreshToken } = await first.logInFor('alice');
       await first.tokens.reissue(await first.tokens.verify(accessToken), { tenant: 'acme' });
       let token = refreshToken;
       // 9 days each: the old key signs no more after 18, and is gone after 36.
-      for (const keys of [rollout[1], sign, sign, drop, drop] as KeyOptions[][]) {
+      for (const keys of [publish, sign, sign, drop, drop]) {
         clock.advance('9d');
         const app = await start(keys, options);
         const { body } = await app.post('/auth/refresh-token', undefined, { refresh_token: token });
@@ -129,8 +136,8 @@ describe.each(MATRIX)('Key rotation: %s, deny list in %s', (platform, kind) => {
     });
 
     it('a token of a key that was dropped too early is 401', async () => {
-      const token = await (await start(START[change])).logIn('alice');
-      const app = await start(drop as KeyOptions[]);
+      const token = await (await start(begin)).logIn('alice');
+      const app = await start(drop);
       expectRefusal(await app.get('/me', token), 'TOKEN_INVALID');
       await expect(app.tokens.verify(token)).rejects.toMatchObject({ code: 'TOKEN_INVALID' });
     });
