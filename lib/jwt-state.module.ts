@@ -12,7 +12,7 @@ import { APP_FILTER, APP_GUARD, ApplicationConfig, DiscoveryModule } from '@nest
 import { type Clock, systemClock } from './clock.js';
 import { CredentialReader } from './delivery/credential-reader.js';
 import { TokenDelivery } from './delivery/token-delivery.js';
-import { createBoundedStore } from './deny-list/create-store.js';
+import { closeStore, openStore } from './deny-list/create-store.js';
 import type { DenyListStore } from './deny-list/deny-list.store.js';
 import { TokenEvents } from './events/token-events.js';
 import { JwtStateGuard } from './guards/jwt-state.guard.js';
@@ -83,7 +83,7 @@ const providers: Provider[] = [
   { provide: CLOCK, useValue: systemClock },
   { provide: TokenEvents, inject: [CLOCK], useFactory: (clock: Clock) => new TokenEvents(clock) },
   { provide: CONFIG, inject: [MODULE_OPTIONS_TOKEN, FIXED_OPTIONS], useFactory: resolveOptions },
-  { provide: STORE, inject: [CONFIG, CLOCK, TokenEvents], useFactory: createBoundedStore },
+  { provide: STORE, inject: [CONFIG, CLOCK, TokenEvents], useFactory: openStore },
   {
     provide: ASSEMBLY,
     inject: [CONFIG, STORE, CLOCK, TokenEvents, ApplicationConfig],
@@ -121,12 +121,16 @@ const jwks: Provider = {
  */
 @Module({ imports: [DiscoveryModule] })
 export class JwtStateModule extends ConfigurableModuleClass implements OnApplicationShutdown {
-  constructor(@Inject(ASSEMBLY) private readonly assembly: Assembly) {
+  constructor(
+    @Inject(ASSEMBLY) private readonly assembly: Assembly,
+    @Inject(CONFIG) private readonly config: JwtStateConfig,
+  ) {
     super();
   }
 
-  onApplicationShutdown(): void {
+  async onApplicationShutdown(): Promise<void> {
     this.assembly.denyList.close();
+    await closeStore(this.config);
   }
 
   /**

@@ -39,7 +39,7 @@ export class DenyListOptions {
    */
   cache?: Cache | undefined = undefined;
   /** Begins every key. Services that share tokens share it. */
-  prefix?: string = 'jwt-state:';
+  prefix?: string = 'jst:';
   /** How long one look-up or write may take before the store counts as not answering. */
   lookupTimeout?: Duration = '150ms';
   /** A store that cannot answer: `reject` the request with 503, or `accept` it unchecked. */
@@ -135,7 +135,10 @@ export class RefreshOptions {
 export class LegacyOptions {
   /** What they were signed with. Default: `keys`. */
   keys?: KeyOptions | undefined = undefined;
-  /** The longest lifetime they have; what has no `exp` ends that long after its `iat`. */
+  /**
+   * The longest lifetime they have; what has no `exp` ends that long after its `iat`. Default:
+   * `session.maxAge`.
+   */
   expiresIn?: Duration | undefined = undefined;
   /** Their `iss`. Default: `issuer`, where they name one at all. */
   issuer?: string | undefined = undefined;

@@ -1,7 +1,7 @@
 import { type Answer, isLater } from '../answer.js';
 import type { Clock } from '../clock.js';
 import { DenyListUnavailableError } from '../jwt-state.errors.js';
-import { type DenyListStore, StoreAnswerError } from './deny-list.store.js';
+import { type DenyListStore, type NearCopy, StoreAnswerError } from './deny-list.store.js';
 import { withDeadline } from './with-deadline.js';
 
 /** How many calls in a row must fail before the store is left alone. */
@@ -22,16 +22,25 @@ export interface AvailabilityListener {
  * {@link DenyListUnavailableError}.
  */
 export class BoundedStore implements DenyListStore {
+  readonly near: NearCopy | undefined;
   private failures = 0;
   private retryAt = 0;
   private announcedDown = false;
+  private isProbing = false;
 
   constructor(
     private readonly store: DenyListStore,
     private readonly deadline: number,
     private readonly clock: Clock,
     private readonly listener: AvailabilityListener,
-  ) {}
+  ) {
+    const { near } = store;
+    // What is known in this process can be said whether or not the store answers.
+    this.near = near && {
+      recall: (keys) => near.recall(keys),
+      complete: (keys) => this.bound(() => near.complete(keys)),
+    };
+  }
 
   get atomic() {
     return this.store.atomic;
@@ -61,7 +70,12 @@ export class BoundedStore implements DenyListStore {
     return this.bound(() => this.store.writeIfAbsent(key, value, ttl));
   }
 
-  writeIfUnchanged(key: string, expected: string | undefined, value: string, ttl: number) {
+  writeIfUnchanged(
+    key: string,
+    expected: string | undefined,
+    value: string,
+    ttl: number | undefined,
+  ) {
     return this.bound(() => this.store.writeIfUnchanged(key, expected, value, ttl));
   }
 
@@ -80,14 +94,19 @@ export class BoundedStore implements DenyListStore {
     }
   }
 
-  /** Open: fail at once. Half open: let this one call through and keep the others out. */
+  /** Open: fail at once. Half open: let what is asked now through, and keep the others out. */
   private isShut(): boolean {
     if (this.failures < FAILURES_TO_OPEN) return false;
     const now = this.clock.now();
     const wait = this.retryAt - now;
     // Longer than ever set: the clock was put back, and must not keep the store shut.
-    if (wait > 0 && wait <= OPEN_FOR_MS) return true;
+    if (wait > 0 && wait <= OPEN_FOR_MS) return !this.isProbing;
     this.retryAt = now + OPEN_FOR_MS;
+    // Some questions are two calls, made in one breath.
+    this.isProbing = true;
+    queueMicrotask(() => {
+      this.isProbing = false;
+    });
     return false;
   }
 

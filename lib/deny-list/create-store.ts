@@ -12,12 +12,34 @@ import type { DenyListStore } from './deny-list.store.js';
 import { KeyvStore } from './keyv.store.js';
 import { MemoryAdapter } from './memory.adapter.js';
 import { MemoryStore } from './memory.store.js';
+import { type NativeStore, nativeStoreOf } from './native-store.js';
 import { type KeyvRedisAdapter, RedisStore } from './redis.store.js';
 import { VoidStore } from './void.store.js';
 
 /** The default cache: in this process, purging what has expired and evicting nothing else. */
 export function createMemoryCache(): Cache {
   return createCache({ stores: [new Keyv({ store: new MemoryAdapter() })] });
+}
+
+/** The configured store, open, answering in time or failing, and saying so in the log. */
+export async function openStore(
+  config: JwtStateConfig,
+  clock: Clock,
+  events: TokenEvents,
+): Promise<DenyListStore> {
+  const store = createBoundedStore(config, clock, events);
+  const { cache, prefix, isOn } = config.denyList;
+  if (isOn && cache) await nativeStoreIn(cache)?.open({ prefix });
+  return store;
+}
+
+/** Closes what {@link openStore} has opened; a client that the application made is its own. */
+export async function closeStore({ denyList }: JwtStateConfig): Promise<void> {
+  if (denyList.isOn && denyList.cache) await nativeStoreIn(denyList.cache)?.close();
+}
+
+function nativeStoreIn(cache: Cache): NativeStore | undefined {
+  return nativeStoreOf(onlyStoreOf(cache).store);
 }
 
 /** The configured store, answering in time or failing, and saying so in the log. */
@@ -75,6 +97,8 @@ export function createStore({
 }: Pick<JwtStateConfig['denyList'], 'cache' | 'prefix' | 'lookupTimeout'>): DenyListStore {
   const keyv = onlyStoreOf(cache ?? createMemoryCache());
   const adapter = keyv.store as Record<string, unknown>;
+  const native = nativeStoreOf(adapter);
+  if (native) return native;
   refuseLossy(keyv, adapter);
   // Keyv prefixes such keys when it reads many and not when it reads one.
   if (keyv.namespace && prefix.startsWith(`${keyv.namespace}:`)) {

@@ -33,7 +33,7 @@ export interface DenyListStore {
     key: string,
     expected: string | undefined,
     value: string,
-    ttl: number,
+    ttl: number | undefined,
   ): Promise<{ written: boolean; current?: string | undefined }>;
 
   /** How far "absent" and "unchanged" reach. */
@@ -41,4 +41,19 @@ export interface DenyListStore {
 
   /** One process, no other sees it, gone with it. */
   readonly ephemeral: boolean;
+
+  /** A copy in this process, where the store keeps one. */
+  readonly near?: NearCopy | undefined;
+}
+
+/**
+ * What this process was answered before, kept as long as the store tells of changes. It lags behind
+ * the store by what such news takes, so whatever is to have consequences is read from the store.
+ */
+export interface NearCopy {
+  /** All values at once; `undefined`: some are not known, or the copy may not be believed now. */
+  recall(keys: readonly string[]): readonly (string | undefined)[] | undefined;
+
+  /** The same from the store, where only what is not known has to be asked for. */
+  complete(keys: readonly string[]): Promise<readonly (string | undefined)[]>;
 }

@@ -27,6 +27,7 @@ import { formatSuperseded, parseTokenRecord, type Records } from './records.js';
 import { claimScopes, type Scope, sameScope, scopesOf } from './scopes.js';
 import type { Successor, SuccessorCodec } from './successor.js';
 import { judge, type Verdict } from './verdict.js';
+import { Witness } from './witness.js';
 
 /** What one look at the store says of a token, and the marks it was said by. */
 export interface Look {
@@ -63,8 +64,7 @@ const RETRY_AFTER_MS = 1_000;
  * of HTTP, of signatures, or of who asks.
  */
 export class DenyList {
-  /** A mark lives as long as any token that was issued before it. */
-  private readonly markLifetime: number;
+  private readonly witness: Witness;
   /** Longer than the grace period: a reissue that takes its time must still find the tip. */
   private readonly nextLifetime: number;
   private isClosed = false;
@@ -78,7 +78,8 @@ export class DenyList {
     private readonly events: EventSink,
     private readonly settings: DenyListSettings,
   ) {
-    this.markLifetime = settings.longestLifetime + settings.clockTolerance + MARGIN_MS;
+    const keepFor = settings.longestLifetime + settings.clockTolerance + MARGIN_MS;
+    this.witness = new Witness(store, keys.witness, clock, keepFor);
     this.nextLifetime = settings.reissueTimeout + settings.gracePeriod + MARGIN_MS;
   }
 
@@ -110,16 +111,46 @@ export class DenyList {
   // --- reading -------------------------------------------------------------------------------
 
   /**
-   * Everything about a token, in one round trip. More only to make good what is missing: the
-   * witness of a store that is empty or another one, the `jti` beside a `next`.
+   * Everything about a token, in one round trip, or in none where a near copy knows it. What a near
+   * copy says lets a request run; whatever has other consequences is asked of the store itself.
    */
-  look(token: VerifiedToken, kind: TokenKind = 'access'): Answer<Look> {
+  look(token: VerifiedToken): Answer<Look> {
+    const { near } = this.store;
+    if (!near) return this.lookInStore(token);
+    const plan = this.planOf(token);
+    const readAt = this.clock.now();
+    const known = near.recall(plan.keys);
+    return known
+      ? this.trustIfActive(token, plan, known, readAt)
+      : near.complete(plan.keys).then((values) => this.trustIfActive(token, plan, values, readAt));
+  }
+
+  private trustIfActive(
+    token: VerifiedToken,
+    plan: LookPlan,
+    values: readonly (string | undefined)[],
+    readAt: number,
+  ): Answer<Look> {
+    const records = this.parse(plan, values);
+    if (this.isComplete(token, records)) {
+      const look = this.judged(token, plan, records, undefined, readAt);
+      if (look.verdict.state === 'active') return look;
+    }
+    return this.lookInStore(token);
+  }
+
+  /**
+   * The same from the store itself: for whoever issues, replaces or refuses. More than one round
+   * trip only to make good what is missing: the witness of a store that is empty or another one, the
+   * `jti` beside a `next`.
+   */
+  lookInStore(token: VerifiedToken, kind: TokenKind = 'access'): Answer<Look> {
     const plan = this.planOf(token);
     const readAt = this.clock.now();
     const values = this.store.read(plan.keys);
     return isLater(values)
-      ? values.then((read) => this.settle(token, kind, plan, plan.parse(read), readAt))
-      : this.settle(token, kind, plan, plan.parse(values), readAt);
+      ? values.then((read) => this.settle(token, kind, plan, this.parse(plan, read), readAt))
+      : this.settle(token, kind, plan, this.parse(plan, values), readAt);
   }
 
   /** What to read of a token never changes. */
@@ -138,11 +169,13 @@ export class DenyList {
     records: Records,
     readAt: number,
   ): Answer<Look> {
-    const { epoch, next } = records;
-    const isComplete = epoch !== undefined && next === undefined && !this.isLoss(epoch, token);
-    return isComplete
+    return this.isComplete(token, records)
       ? this.judged(token, plan, records, undefined, readAt)
       : this.askFurther(token, kind, plan, records, readAt);
+  }
+
+  private isComplete(token: VerifiedToken, { epoch, next }: Records): boolean {
+    return epoch !== undefined && next === undefined && !this.isLoss(epoch, token);
   }
 
   private async askFurther(
@@ -155,8 +188,8 @@ export class DenyList {
     let records = first;
     if (records.epoch === undefined || this.isLoss(records.epoch, token)) {
       // A lost store has consequences: ask it twice, and let it begin anew if it is empty.
-      records = plan.parse(await this.store.read(plan.keys));
-      const epoch = records.epoch ?? (await this.beginEpoch());
+      records = this.parse(plan, await this.store.read(plan.keys));
+      const epoch = records.epoch ?? (await this.witness.settle(undefined));
       records = { ...records, epoch };
       if (this.isLoss(epoch, token)) this.announceLoss(token);
     }
@@ -167,6 +200,10 @@ export class DenyList {
       await this.writeTokenRecord(token, successor).catch(() => {});
     }
     return this.judged(token, plan, records, successor, readAt);
+  }
+
+  private parse(plan: LookPlan, values: readonly (string | undefined)[]): Records {
+    return plan.parse(values, this.witness);
   }
 
   private judged(
@@ -185,7 +222,7 @@ export class DenyList {
 
   /** Whether the session of this token may still have tokens, by the store itself. */
   async isSessionAlive(token: VerifiedToken): Promise<boolean> {
-    const { verdict } = await this.look(token);
+    const { verdict } = await this.lookInStore(token);
     return verdict.state !== 'revoked' && verdict.state !== 'lost';
   }
 
@@ -194,7 +231,7 @@ export class DenyList {
     const readAt = this.clock.now();
     const plan = new MarkPlan(scopes, this.keys);
     const values = await this.store.read(plan.keys);
-    const epoch = values.at(-1) ?? (await this.beginEpoch());
+    const epoch = await this.witness.settle(values.at(-1));
     return { epoch, scopes, marks: plan.marksIn(values), readAt };
   }
 
@@ -221,10 +258,9 @@ export class DenyList {
     this.events.emit('store-lost', { sub, sid, jti, policy });
   }
 
-  /** The witness of a store that has none: whoever comes first names it. */
-  private async beginEpoch(): Promise<string> {
-    const epoch = newMarkId(this.clock.now());
-    return (await this.store.writeIfAbsent(this.keys.witness, epoch, undefined)) ?? epoch;
+  /** Before a token is signed that names this epoch: marks are kept long enough for it. */
+  prepareToIssue(epoch: string): Promise<void> {
+    return this.witness.announce(epoch);
   }
 
   // --- superseding ---------------------------------------------------------------------------
@@ -295,14 +331,14 @@ export class DenyList {
   // --- marking -------------------------------------------------------------------------------
 
   async revokeSession(sid: string, why: RevokeReason): Promise<void> {
-    await this.store.write(this.keys.sid(sid), '1', this.markLifetime);
+    await this.writeMark(this.keys.sid(sid), '1');
     this.events.emit('revoked', { scope: { name: 'sid', value: sid }, why });
   }
 
   /** Every token of the scope that exists now; a log-in after this is not affected. */
   async revokeScope(scope: Scope): Promise<Mark> {
     const mark = { kind: 'revoked', scope, id: newMarkId(this.clock.now()) } as const;
-    await this.store.write(this.keys.revoked(scope), mark.id, this.markLifetime);
+    await this.writeMark(this.keys.revoked(scope), mark.id);
     this.events.emit('revoked', { scope, why: 'request' });
     return mark;
   }
@@ -310,11 +346,25 @@ export class DenyList {
   /** Every token of the subject, save those of one session. */
   async revokeOthers(sub: string, except: string | undefined): Promise<Mark> {
     const value = formatRevokedOthers(newMarkId(this.clock.now()), except);
-    await this.store.write(this.keys.revokedOthers(sub), value, this.markLifetime);
+    await this.writeMark(this.keys.revokedOthers(sub), value);
     const scope = { name: 'sub', value: sub };
     const exception = except === undefined ? {} : { except };
     this.events.emit('revoked', { scope, ...exception, why: 'request' });
     return parseRevokedOthers(scope, value);
+  }
+
+  private writeMark(key: string, value: string): Promise<void> {
+    return this.keepLongEnough((ttl) => this.store.write(key, value, ttl));
+  }
+
+  /**
+   * Writes for as long as this process knows that it must, while it asks the store for how long that
+   * is, and once more if that is longer: a round trip saved, since it hardly ever is.
+   */
+  private async keepLongEnough<T>(write: (ttl: number, before?: T) => Promise<T>): Promise<T> {
+    const assumed = this.witness.keepFor;
+    const [written, keepFor] = await Promise.all([write(assumed), this.witness.read()]);
+    return keepFor > assumed ? write(keepFor, written) : written;
   }
 
   /**
@@ -322,6 +372,19 @@ export class DenyList {
    * Answers the mark as it was written, for the next change of the same owner to start from.
    */
   async markStale(scope: Scope, change: PendingChange = {}, known?: string): Promise<string> {
+    const mark = await this.keepLongEnough<string>((ttl, before = known) =>
+      this.exchangeMark(scope, change, before, ttl),
+    );
+    this.events.emit('marked-stale', { scope, pending: change.opens !== undefined });
+    return mark;
+  }
+
+  private async exchangeMark(
+    scope: Scope,
+    change: PendingChange,
+    known: string | undefined,
+    ttl: number,
+  ): Promise<string> {
     const key = this.keys.stale(scope);
     const isPlain = change.opens === undefined && change.closes === undefined;
     let expected = known;
@@ -329,11 +392,8 @@ export class DenyList {
       const before = expected === undefined ? undefined : parseStaleMark(scope, expected).pending;
       const pending = pendingAfter(before, change, this.clock.now());
       const value = formatStaleMark(newMarkId(this.clock.now()), pending);
-      const result = await this.store.writeIfUnchanged(key, expected, value, this.markLifetime);
-      if (result.written) {
-        this.events.emit('marked-stale', { scope, pending: change.opens !== undefined });
-        return value;
-      }
+      const result = await this.store.writeIfUnchanged(key, expected, value, ttl);
+      if (result.written) return value;
       // This mark was written after this call began, so it says what this call was to say.
       if (isPlain && attempt > 0 && result.current !== undefined) return result.current;
       expected = result.current;

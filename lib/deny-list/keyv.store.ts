@@ -33,7 +33,12 @@ export class KeyvStore implements DenyListStore {
     return written ? undefined : current;
   }
 
-  writeIfUnchanged(key: string, expected: string | undefined, value: string, ttl: number) {
+  writeIfUnchanged(
+    key: string,
+    expected: string | undefined,
+    value: string,
+    ttl: number | undefined,
+  ) {
     return this.exchange(key, expected, value, ttl);
   }
 

@@ -3,6 +3,7 @@ import type { DenyListKeys } from './deny-list.keys.js';
 import { type Mark, parseRevokedOthers, parseStaleMark } from './marks.js';
 import { parseTokenRecord, type Records } from './records.js';
 import type { Scope } from './scopes.js';
+import type { Witness } from './witness.js';
 
 type MarkRead = readonly [key: string, parse: (value: string) => Mark];
 
@@ -62,10 +63,10 @@ export class LookPlan {
     this.keys = [names.next(jti), names.jti(jti), names.sid(sid), ...this.marks.keys];
   }
 
-  parse(values: readonly (string | undefined)[]): Records {
+  parse(values: readonly (string | undefined)[], witness: Witness): Records {
     const [next, record, session] = values;
     return {
-      epoch: values[this.keys.length - 1],
+      epoch: witness.epochIn(values[this.keys.length - 1]),
       sessionRevoked: session !== undefined,
       token: record === undefined ? undefined : parseTokenRecord(record),
       next,

@@ -22,7 +22,12 @@ export class MemoryStore implements DenyListStore {
     return current;
   }
 
-  async writeIfUnchanged(key: string, expected: string | undefined, value: string, ttl: number) {
+  async writeIfUnchanged(
+    key: string,
+    expected: string | undefined,
+    value: string,
+    ttl: number | undefined,
+  ) {
     const current = this.get(key);
     if (current !== expected) return { written: false, current };
     this.adapter.set(key, value, ttl);

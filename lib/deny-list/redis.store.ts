@@ -1,14 +1,5 @@
-import { type DenyListStore, StoreAnswerError } from './deny-list.store.js';
-
-/** The commands used of a node-redis client, standalone, Sentinel or cluster. */
-export interface RedisCommands {
-  readonly isOpen: boolean;
-  readonly options?: { readonly disableOfflineQueue?: boolean };
-  get(key: string): Promise<unknown>;
-  mGet?(keys: string[]): Promise<unknown[]>;
-  set(key: string, value: string, options?: { PX?: number; NX?: true }): Promise<unknown>;
-  eval(script: string, options: { keys: string[]; arguments: string[] }): Promise<unknown>;
-}
+import type { DenyListStore } from './deny-list.store.js';
+import { type RedisCommands, redisVerbs } from './redis.commands.js';
 
 /** What @keyv/redis offers beside Keyv's own verbs. No import: Redis is an optional peer. */
 export interface KeyvRedisAdapter {
@@ -18,13 +9,6 @@ export interface KeyvRedisAdapter {
   createKeyPrefix(key: string, namespace?: string): string;
   isCluster(): boolean;
 }
-
-/** Replaces a value only where it is still the one expected; answers what stands there else. */
-const WRITE_IF_UNCHANGED = `
-local current = redis.call('GET', KEYS[1])
-if (current or '') ~= ARGV[1] then return current or '' end
-redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-return false`;
 
 /**
  * The client under a KeyvRedis, used directly: Keyv has no atomic verbs, and its JSON envelope
@@ -38,42 +22,26 @@ export class RedisStore implements DenyListStore {
   constructor(private readonly adapter: KeyvRedisAdapter) {}
 
   async read(keys: readonly string[]): Promise<(string | undefined)[]> {
-    const client = await this.client();
     const names = keys.map((key) => this.name(key));
-    // A cluster answers per slot; single GETs issued together still share one round trip.
-    const values =
-      client.mGet && !this.adapter.isCluster()
-        ? await client.mGet(names)
-        : await Promise.all(names.map((name) => client.get(name)));
-    if (values.length !== keys.length) throw new Error('Redis answered with a wrong length.');
-    return values.map(toText);
+    return redisVerbs.read(await this.client(), names, this.adapter.isCluster());
   }
 
   async write(key: string, value: string, ttl: number | undefined): Promise<void> {
-    const client = await this.client();
-    const answer = await client.set(this.name(key), value, ttl === undefined ? {} : { PX: ttl });
-    if (answer !== 'OK') throw new Error('Redis did not confirm the write.');
+    await redisVerbs.write(await this.client(), this.name(key), value, ttl);
   }
 
   async writeIfAbsent(key: string, value: string, ttl: number | undefined) {
-    const client = await this.client();
-    const name = this.name(key);
-    const options = { NX: true as const, ...(ttl !== undefined && { PX: ttl }) };
-    // Twice, for the entry that expires between the refusal and the look at what refused.
-    for (let attempt = 0; attempt < 2; attempt++) {
-      if ((await client.set(name, value, options)) === 'OK') return undefined;
-      const current = toText(await client.get(name));
-      if (current !== undefined) return current;
-    }
-    throw new Error('Redis neither took the write nor showed what prevented it.');
+    return redisVerbs.writeIfAbsent(await this.client(), this.name(key), value, ttl);
   }
 
-  async writeIfUnchanged(key: string, expected: string | undefined, value: string, ttl: number) {
+  async writeIfUnchanged(
+    key: string,
+    expected: string | undefined,
+    value: string,
+    ttl: number | undefined,
+  ) {
     const client = await this.client();
-    const command = { keys: [this.name(key)], arguments: [expected ?? '', value, String(ttl)] };
-    const answer = await client.eval(WRITE_IF_UNCHANGED, command).catch(rethrowPermission);
-    if (answer === null) return { written: true };
-    return { written: false, current: toText(answer) || undefined };
+    return redisVerbs.writeIfUnchanged(client, this.name(key), expected, value, ttl);
   }
 
   /** Connects a client that was never connected; one that its owner has closed stays closed. */
@@ -88,18 +56,4 @@ export class RedisStore implements DenyListStore {
   private name(key: string): string {
     return this.adapter.createKeyPrefix(key, this.adapter.namespace);
   }
-}
-
-function toText(value: unknown): string | undefined {
-  if (value === null || value === undefined) return undefined;
-  if (typeof value !== 'string') {
-    throw new StoreAnswerError('It holds a value of another kind.');
-  }
-  return value;
-}
-
-/** An account that may not run scripts is a mistake in its set-up, not an outage. */
-function rethrowPermission(error: unknown): never {
-  const isRefusal = error instanceof Error && error.message.startsWith('NOPERM');
-  throw isRefusal ? new StoreAnswerError('The Redis account may not use EVAL.') : error;
 }

@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Logger } from '@nestjs/common';
 import { systemClock } from '../../lib/clock.js';
+import { encodeId } from '../../lib/deny-list/deny-list.keys.js';
 import { RedisStore } from '../../lib/deny-list/redis.store.js';
 import { RedisServer } from '../support/redis-server.js';
 import { redisService } from '../support/redis-service.js';
@@ -127,15 +128,15 @@ describe('the deny list in Redis', () => {
     const keys: string[] = [];
     for await (const found of client.scanIterator({ MATCH: '*' })) keys.push(...[found].flat());
     const plain = keys.map((key) =>
-      key.replace(/^(keyv:+)?jwt-state:/, '').replaceAll(/[\w-]{43}$/g, '#'),
+      key.replace(/^(keyv:+)?jst:/, '').replaceAll(/[\w-]{43}$/g, '#'),
     );
     expect(plain.sort()).toEqual(
       [
         'witness',
-        `next:${jti}`,
-        `jti:${jti}`,
-        `sid:${sid}`,
-        `stale:sid:${sid}`,
+        `next:${encodeId(jti)}`,
+        `jti:${encodeId(jti)}`,
+        `sid:${encodeId(sid)}`,
+        `stale:sid:${encodeId(sid)}`,
         'stale:sub:#',
         'stale:tenant:#',
         'revoked:sub:#',

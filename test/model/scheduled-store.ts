@@ -57,7 +57,13 @@ export class ScheduledStore implements DenyListStore {
     private readonly process: 0 | 1,
   ) {}
 
+  /** How long marks are kept is asked in between, and decides nothing about their order. */
+  async #unscheduled(keys: readonly string[]) {
+    return keys.map((key) => this.entries.get(key));
+  }
+
   read(keys: readonly string[]) {
+    if (keys.every((key) => key.endsWith('witness'))) return this.#unscheduled(keys);
     return this.step('read', () => keys.map((key) => this.entries.get(key)));
   }
 

@@ -60,7 +60,12 @@ export class MemoryStore implements DenyListStore {
     });
   }
 
-  writeIfUnchanged(key: string, expected: string | undefined, value: string, ttl: number) {
+  writeIfUnchanged(
+    key: string,
+    expected: string | undefined,
+    value: string,
+    ttl: number | undefined,
+  ) {
     return this.operate({ verb: 'writeIfUnchanged', key, ttl }, () => {
       const current = this.get(key);
       if (current !== expected) return { written: false, current };

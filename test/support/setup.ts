@@ -14,7 +14,7 @@ import { MemoryStore } from './memory-store.js';
 export const KEYS = { algorithm: 'HS256', secret: 'a secret of thirty-two bytes....' } as const;
 /** Made once: keys take their time. */
 const ownKeys = await keysOf(KEYS);
-export const storeKeys = new DenyListKeys('jwt-state:');
+export const storeKeys = new DenyListKeys('jst:');
 
 const silent = { down: () => {}, up: () => {}, refused: () => {} };
 

@@ -48,7 +48,7 @@ describe('the defaults', () => {
       denyList: {
         isOn: true,
         cache: undefined,
-        prefix: 'jwt-state:',
+        prefix: 'jst:',
         lookupTimeout: 150,
         onUnavailable: 'reject',
         onLoss: 'reject',
@@ -386,7 +386,7 @@ describe('tokens from before', () => {
     expect(parties).toEqual({ keys: undefined, issuer: 'shop', audience: ['api'] });
     expect(adoption).toMatchObject({
       origin: 'legacy',
-      lifetime: 600_000,
+      lifetime: 30 * 24 * 3_600_000,
       demands: { issuer: false, audience: false },
     });
     expect(adoption.subject({ sub: 1, userId: 2 })).toBe(1);

@@ -437,8 +437,22 @@ describe('a store with bounds', () => {
   ])('after %p ms lets %p calls try', async (elapsed, tries) => {
     const { store, clock, asked } = await broken();
     clock.advance(elapsed);
-    await Promise.all(Array.from({ length: 20 }, () => ending(store.read(['a']))));
+    const calls: Promise<string>[] = [];
+    for (let call = 0; call < 20; call++) {
+      calls.push(ending(store.read(['a'])));
+      await null;
+    }
+    await Promise.all(calls);
     expect(asked()).toBe(tries);
+  });
+
+  it('lets two calls try that are made in one breath: some questions are two', async () => {
+    const { store, inner, clock, asked } = await broken();
+    recover(inner);
+    clock.advance(1_000);
+    const both = [ending(store.write('a', '1', 1_000)), ending(store.read(['b']))];
+    expect(await Promise.all(both)).toEqual(['ok', 'ok']);
+    expect(asked()).toBe(2);
   });
 
   it('a probe that fails keeps the others out for another second, without a second announcement', async () => {
@@ -457,6 +471,7 @@ describe('a store with bounds', () => {
     inner.onOperation = () => 'hangs';
     clock.advance(1_000);
     const probe = ending(store.read(['a']));
+    await null;
     const started = performance.now();
     await Promise.all(Array.from({ length: 100 }, () => ending(store.read(['a']))));
     expect(performance.now() - started).toBeLessThan(DEADLINE);

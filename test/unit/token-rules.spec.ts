@@ -4,7 +4,7 @@ import { checkClaims, isIdentifier, type TokenRules } from '../../lib/token/toke
 import type { VerifiedToken } from '../../lib/token/verified-token.js';
 import { FakeClock } from '../support/fake-clock.js';
 import { MemoryStore } from '../support/memory-store.js';
-import { assembled, ending, KEYS, keysOf } from '../support/setup.js';
+import { assembled, ending, KEYS, keysOf, storeKeys } from '../support/setup.js';
 
 const NOW = 1_800_000_000_000;
 const SECONDS = NOW / 1000;
@@ -418,7 +418,7 @@ describe('the whole verifier', () => {
     const forged = (claims: object, of: string = jti) =>
       sign({ of, at: NOW, claims: { ...issued.claims, ...claims } as VerifiedToken }, 'next+jwt');
     const put = (record: string) =>
-      store.write(`jwt-state:next:${jti}`, record, 60_000).then(() => store.operations);
+      store.write(storeKeys.next(jti), record, 60_000).then(() => store.operations);
     for (const record of [
       'garbage',
       sign({ of: jti, at: NOW, claims: issued.claims }, 'next+jwt', 'x'.repeat(32)),

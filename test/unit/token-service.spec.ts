@@ -198,7 +198,7 @@ describe('a log-in', () => {
       iat: 1_800_000_000,
       auth_time: 1_800_000_000,
       exp: 1_800_000_900,
-      seen: { epoch: store.get(storeKeys.witness) },
+      seen: { epoch: store.get(storeKeys.witness)?.split(' ')[0] },
     });
     expect(expiresIn).toBe(900);
     expect(await tokens.verify(accessToken)).toEqual(claims);

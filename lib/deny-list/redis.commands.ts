@@ -1,0 +1,82 @@
+import { StoreAnswerError } from './deny-list.store.js';
+
+/** The commands used of a node-redis client, standalone, Sentinel or cluster. */
+export interface RedisCommands {
+  readonly isOpen: boolean;
+  readonly options?: { readonly disableOfflineQueue?: boolean };
+  get(key: string): Promise<unknown>;
+  mGet?(keys: string[]): Promise<unknown[]>;
+  set(key: string, value: string, options?: { PX?: number; NX?: true }): Promise<unknown>;
+  eval(script: string, options: { keys: string[]; arguments: string[] }): Promise<unknown>;
+}
+
+/** Replaces a value only where it is still the one expected; answers what stands there else. */
+const WRITE_IF_UNCHANGED = `
+local current = redis.call('GET', KEYS[1])
+if (current or '') ~= ARGV[1] then return current or '' end
+if ARGV[3] == '' then redis.call('SET', KEYS[1], ARGV[2])
+else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+return false`;
+
+/**
+ * The verbs of a deny list in commands of Redis, under the names as they stand there. Redis's own PX
+ * ends what is to end: an end inside the value would go by the clock of its writer.
+ */
+export const redisVerbs = {
+  async read(
+    client: RedisCommands,
+    names: string[],
+    isCluster: boolean,
+  ): Promise<(string | undefined)[]> {
+    // A cluster answers per slot; single GETs issued together still share one round trip.
+    const values =
+      client.mGet && !isCluster
+        ? await client.mGet(names)
+        : await Promise.all(names.map((name) => client.get(name)));
+    if (values.length !== names.length) throw new Error('Redis answered with a wrong length.');
+    return values.map(toText);
+  },
+
+  async write(client: RedisCommands, name: string, value: string, ttl: number | undefined) {
+    const answer = await client.set(name, value, ttl === undefined ? {} : { PX: ttl });
+    if (answer !== 'OK') throw new Error('Redis did not confirm the write.');
+  },
+
+  async writeIfAbsent(client: RedisCommands, name: string, value: string, ttl: number | undefined) {
+    const options = { NX: true as const, ...(ttl !== undefined && { PX: ttl }) };
+    // Twice, for the entry that expires between the refusal and the look at what refused.
+    for (let attempt = 0; attempt < 2; attempt++) {
+      if ((await client.set(name, value, options)) === 'OK') return undefined;
+      const current = toText(await client.get(name));
+      if (current !== undefined) return current;
+    }
+    throw new Error('Redis neither took the write nor showed what prevented it.');
+  },
+
+  async writeIfUnchanged(
+    client: RedisCommands,
+    name: string,
+    expected: string | undefined,
+    value: string,
+    ttl: number | undefined,
+  ) {
+    const command = { keys: [name], arguments: [expected ?? '', value, String(ttl ?? '')] };
+    const answer = await client.eval(WRITE_IF_UNCHANGED, command).catch(rethrowPermission);
+    if (answer === null) return { written: true };
+    return { written: false, current: toText(answer) || undefined };
+  },
+};
+
+function toText(value: unknown): string | undefined {
+  if (value === null || value === undefined) return undefined;
+  if (typeof value !== 'string') {
+    throw new StoreAnswerError('It holds a value of another kind.');
+  }
+  return value;
+}
+
+/** An account that may not run scripts is a mistake in its set-up, not an outage. */
+function rethrowPermission(error: unknown): never {
+  const isRefusal = error instanceof Error && error.message.startsWith('NOPERM');
+  throw isRefusal ? new StoreAnswerError('The Redis account may not use EVAL.') : error;
+}
