@@ -90,7 +90,7 @@ export function assemble(parts: AssemblyParts) {
       reissueTimeout: config.handlerTimeout + config.claimsTimeout,
     },
   );
-  const sessions = new SessionRecords(store, names, signer, verifier, rules, clock, {
+  const sessions = new SessionRecords(store, names, signer, verifier, clock, {
     sessionMaxAge: config.sessionMaxAge,
     margin: config.clockTolerance + MARGIN_MS,
   });
@@ -129,6 +129,7 @@ export function assemble(parts: AssemblyParts) {
     denyList,
     staged,
     scopeClaims: config.denyList.claims,
+    refreshesAccessTokens: config.refresh.accessTokens,
     renew,
   };
   const tokens = new TokenService(serviceParts);

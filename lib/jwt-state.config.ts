@@ -74,9 +74,10 @@ export function resolveOptions(input: JwtStateOptions, fixed: StaticOptions = {}
       'refresh.tokens.cookie has the name of delivery.cookie: choose another.',
     );
   }
+  const sessionMaxAge = wholeSeconds('session.maxAge', session.maxAge);
   const issuer = checkName('issuer', options.issuer);
   const audience = checkAudience('audience', options.audience);
-  const legacy = resolveLegacy(options.legacy, { issuer, audience }, accessTokenLifetime);
+  const legacy = resolveLegacy(options.legacy, { issuer, audience }, sessionMaxAge);
   const foreignIssuers = resolveForeignIssuers(options.foreignIssuers, issuer);
   const lifetimes = new Map([
     ['accessToken.expiresIn', accessTokenLifetime],
@@ -101,7 +102,7 @@ export function resolveOptions(input: JwtStateOptions, fixed: StaticOptions = {}
     handlerTimeout: toMilliseconds('reissue.handlerTimeout', reissue.handlerTimeout),
     expiry: reissue.expiry,
     delivery,
-    sessionMaxAge: wholeSeconds('session.maxAge', session.maxAge),
+    sessionMaxAge,
     refresh,
     legacy,
     foreignIssuers,

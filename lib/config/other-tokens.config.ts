@@ -25,7 +25,7 @@ export interface ForeignIssuerConfig extends AdoptedParties {
 export function resolveLegacy(
   input: LegacyOptions | 'reissue' | undefined,
   own: AdoptedParties,
-  accessTokenLifetime: number,
+  sessionMaxAge: number,
 ): LegacyConfig | undefined {
   if (input === undefined) return undefined;
   if (typeof input === 'string') checkChoice('legacy', input, ['reissue']);
@@ -40,7 +40,7 @@ export function resolveLegacy(
       origin: 'legacy',
       subject: checkSubject('legacy.subject', legacy.subject),
       lifetime:
-        expiresIn === undefined ? accessTokenLifetime : wholeSeconds('legacy.expiresIn', expiresIn),
+        expiresIn === undefined ? sessionMaxAge : wholeSeconds('legacy.expiresIn', expiresIn),
       demands: { issuer: legacy.issuer !== undefined, audience: legacy.audience !== undefined },
     },
   };

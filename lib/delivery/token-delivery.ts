@@ -52,10 +52,28 @@ export class TokenDelivery {
 
   /** Takes a staged token back and deletes the cookies, for log-outs. */
   clear(response: AnyResponse): void {
+    this.forget(response, [this.cookies.access, this.cookies.refresh]);
+  }
+
+  /** @internal The refresh token in the cookie leads to nothing any more. */
+  clearRefreshToken(response: AnyResponse): void {
+    this.forget(response, [this.cookies.refresh]);
+  }
+
+  private forget(response: AnyResponse, cookies: readonly (TokenCookie | undefined)[]): void {
     const delivery = this.open(response);
     if (!delivery) return;
     delivery.issued = undefined;
-    delivery.forget = true;
+    delivery.forget = cookies.filter((cookie) => cookie !== undefined);
+  }
+
+  /**
+   * @internal For a credential that came in the body, and is answered there. No cookie is set: a form
+   * of another site could bring a token of its sender's, and plant his session in the browser.
+   */
+  stageInHeader(response: AnyResponse, issued: IssuedToken): void {
+    issued.delivered();
+    if (this.settings.header !== undefined) this.stage(response, issued, 'header', false);
   }
 
   /** @internal Whether access tokens may go by cookie. */
@@ -80,10 +98,11 @@ export class TokenDelivery {
   ): void {
     const delivery = this.open(response);
     if (!delivery) return;
+    issued.delivered();
     delivery.issued = issued;
     delivery.origin = origin;
     delivery.refreshByCookie = refreshByCookie;
-    delivery.forget = false;
+    delivery.forget = [];
   }
 
   /** `undefined`: it is too late for this response. */
@@ -97,14 +116,14 @@ export class TokenDelivery {
       issued: undefined,
       origin: 'header',
       refreshByCookie: false,
-      forget: false,
+      forget: [],
     };
     this.byResponse.set(raw, delivery);
     this.staged.add(delivery);
     onHeaders(raw, () => {
       this.staged.delete(delivery);
       if (delivery.issued) this.writeTokens(raw, delivery.issued, delivery);
-      if (delivery.forget) this.deleteCookies(raw);
+      for (const cookie of delivery.forget) raw.appendHeader('Set-Cookie', cookie.deletion);
     });
     raw.once('close', () => this.staged.delete(delivery));
     const { body } = this.settings;
@@ -139,12 +158,6 @@ export class TokenDelivery {
       const isAuthorization = header.toLowerCase() === 'authorization';
       raw.setHeader(header, isAuthorization ? `Bearer ${issued.accessToken}` : issued.accessToken);
       appendToList(raw, 'Access-Control-Expose-Headers', header);
-    }
-  }
-
-  private deleteCookies(raw: ServerResponse): void {
-    for (const cookie of [this.cookies.access, this.cookies.refresh]) {
-      if (cookie) raw.appendHeader('Set-Cookie', cookie.deletion);
     }
   }
 }

@@ -60,7 +60,7 @@ export interface JwtStateEvents {
    * unless it is a refresh token whose successor nobody has used.
    */
   'superseded-use': TokenIds & { readonly at: number; readonly inGrace: boolean };
-  /** A refresh token was used again after its successor had been: its session has been revoked. */
+  /** A refresh token was used again after its successor had been: its session is being revoked. */
   'refresh-reuse': TokenIds & { readonly at: number };
   revoked: {
     readonly at: number;

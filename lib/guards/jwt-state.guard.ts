@@ -10,16 +10,11 @@ import {
 } from '../delivery/credential-reader.js';
 import type { AnyRequest, AnyResponse } from '../delivery/raw-http.js';
 import { TokenDelivery } from '../delivery/token-delivery.js';
-import {
-  JwtStateError,
-  TokenInvalidError,
-  TokenMissingError,
-  WrongContextError,
-} from '../jwt-state.errors.js';
+import { TokenInvalidError, TokenMissingError, WrongContextError } from '../jwt-state.errors.js';
 import { RefreshCredentials } from '../refresh/refresh-credentials.js';
 import { type ResolvedToken, type StalePolicy, TokenResolver } from '../reissue/token-resolver.js';
 import type { VerifiedToken } from '../token/verified-token.js';
-import { JwtStateStrategy } from './jwt-state.strategy.js';
+import { JwtStateStrategy, KeyLookupFailure } from './jwt-state.strategy.js';
 
 import { requestToken, setRequestToken } from './request-token.js';
 import { type RouteTraits, RouteTraitsReader } from './route-traits.js';
@@ -147,7 +142,7 @@ export class JwtStateGuard extends AuthGuard() {
     if (error) throw error;
     if (user) return user;
     // passport-jwt takes whatever keeps it from finding a key for a reason to refuse the token.
-    if (info instanceof JwtStateError) throw info;
+    if (info instanceof KeyLookupFailure) throw info.cause;
     const isMissing = info instanceof Error && info.message === 'No auth token';
     throw isMissing
       ? new TokenMissingError()
@@ -156,7 +151,7 @@ export class JwtStateGuard extends AuthGuard() {
 
   private isRefresh(request: AnyRequest): boolean {
     const { refreshCredentials } = this;
-    return !refreshCredentials.takesAccessTokens || refreshCredentials.read(request) !== undefined;
+    return !refreshCredentials.takesAccessTokens || refreshCredentials.isPresent(request);
   }
 
   private onStale({ traits, response }: Attempt): StalePolicy {

@@ -16,6 +16,11 @@ interface UnderWay {
   key?: KeyObject;
 }
 
+/** Tells what went wrong on the way to the key from a signature that does not match. */
+export class KeyLookupFailure {
+  constructor(readonly cause: unknown) {}
+}
+
 /** Its types know of no `KeyObject`. */
 type KeyReceiver = (error: unknown, key?: never) => void;
 
@@ -48,7 +53,10 @@ export class JwtStateStrategy extends PassportStrategy(Strategy) implements OnAp
           return check.key;
         };
         find()
-          .then((key) => done(null, key as never))
+          .then(
+            (key) => done(null, key as never),
+            (cause) => done(new KeyLookupFailure(cause)),
+          )
           .catch(done);
       },
       // A key belongs to one of them, and is found by that.

@@ -20,6 +20,15 @@ export class RefreshCredentials {
     return this.settings.accessTokens;
   }
 
+  /** Whether there is one, or something in its place that {@link read} refuses. */
+  isPresent(request: AnyRequest): boolean {
+    try {
+      return this.read(request) !== undefined;
+    } catch {
+      return true;
+    }
+  }
+
   /** @throws InvalidGrantRequestError for two different ones, or for a grant of another kind */
   read(request: AnyRequest): RefreshCredential | undefined {
     if (!this.settings.tokens) return undefined;

@@ -15,7 +15,11 @@ import { AcceptsRefreshToken } from '../guards/accepts-refresh-token.js';
 import { JwtStateGuard } from '../guards/jwt-state.guard.js';
 import { LeavesReissuing } from '../guards/leaves-reissuing.js';
 import { requestToken } from '../guards/request-token.js';
-import { InvalidGrantRequestError, WrongContextError } from '../jwt-state.errors.js';
+import {
+  InvalidGrantError,
+  InvalidGrantRequestError,
+  WrongContextError,
+} from '../jwt-state.errors.js';
 import { Reissuer } from '../reissue/reissuer.js';
 import type { IssuedToken, TokenResponse } from '../token/issued-token.js';
 import { TokenMint } from '../token/token-mint.js';
@@ -62,12 +66,24 @@ export class RefreshTokenController {
     { token, origin }: RefreshCredential,
     response: AnyResponse,
   ): Promise<Answer> {
-    const issued = await (this.refreshTokens as RefreshTokens).refresh(token);
     const byCookie = origin === 'cookie';
-    this.delivery.stage(response, issued, byCookie ? 'cookie' : 'header', byCookie);
-    if (byCookie) return this.withoutCookies(issued);
+    const issued = await this.redeem(token).catch((error) => {
+      // The browser would go on sending it.
+      const isDead = byCookie && error instanceof InvalidGrantError;
+      if (isDead) this.delivery.clearRefreshToken(response);
+      throw error;
+    });
+    if (byCookie) {
+      this.delivery.stage(response, issued, 'cookie');
+      return this.withoutCookies(issued);
+    }
+    this.delivery.stageInHeader(response, issued);
     // Who sends it in the body gets the next one there, though others have a cookie.
     return { ...issued.toJSON(), refresh_token: issued.refreshToken as string };
+  }
+
+  private redeem(token: string): Promise<IssuedToken> {
+    return (this.refreshTokens as RefreshTokens).refresh(token);
   }
 
   private async replace(request: AnyRequest, response: AnyResponse): Promise<Answer> {

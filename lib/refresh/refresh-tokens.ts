@@ -12,18 +12,18 @@ import {
 } from '../jwt-state.errors.js';
 import { MAX_HOPS } from '../reissue/reissuer.js';
 import type { TokenComposer } from '../reissue/token-composer.js';
+import { continued, newestIn, type SessionRecord } from '../session/session-record.js';
 import type { SessionRecords } from '../session/session-records.js';
 import type { IssuedToken } from '../token/issued-token.js';
 import type { TokenMint } from '../token/token-mint.js';
 import type { TokenVerifier } from '../token/token-verifier.js';
-import { applicationClaims, type VerifiedToken, withClaims } from '../token/verified-token.js';
+import type { VerifiedToken } from '../token/verified-token.js';
 
 /** A refresh token that is alive, and what the store said of it. */
 interface Tip {
   readonly token: VerifiedToken;
   /** The same, with what the session has chosen since: the next access token continues this. */
   readonly continued: VerifiedToken;
-  readonly chosen: VerifiedToken | undefined;
   readonly snapshot: MarkSnapshot;
 }
 
@@ -59,11 +59,11 @@ export class RefreshTokens {
   }
 
   private async exchange(presented: VerifiedToken): Promise<IssuedToken> {
-    const chosen = await this.parts.sessions.read(presented);
+    const record = await this.parts.sessions.read(presented);
     // Twice, for the one who loses the race: then the winner's token answers for this one.
     for (let attempt = 0; attempt < 2; attempt++) {
-      const tip = await this.tipOf(presented, chosen);
-      const issued = await this.issueFrom(tip, presented);
+      const tip = await this.tipOf(presented, record);
+      const issued = await this.issueFrom(tip, presented, record);
       if (issued) return issued;
     }
     throw new TooManySuccessorsError();
@@ -76,15 +76,15 @@ export class RefreshTokens {
    * its direct successor, as long as nobody has used that. Beyond that it was used twice, and one
    * of the two users is a thief.
    */
-  private async tipOf(presented: VerifiedToken, chosen: VerifiedToken | undefined): Promise<Tip> {
-    const { verdict, ...tip } = await this.lookAlive(presented, chosen);
+  private async tipOf(presented: VerifiedToken, record: SessionRecord | undefined): Promise<Tip> {
+    const { verdict, ...tip } = await this.lookAlive(presented, record);
     if (verdict.state !== 'superseded') return tip;
     const inGrace = this.parts.denyList.isInGrace(verdict.at);
     const { sub, sid, jti } = presented;
     this.parts.events.emit('superseded-use', { sub, sid, jti, inGrace });
     let token = successorOf(verdict);
     for (let hop = 0; hop < MAX_HOPS; hop++) {
-      const { verdict: next, ...found } = await this.lookAlive(token, chosen);
+      const { verdict: next, ...found } = await this.lookAlive(token, record);
       if (next.state !== 'superseded') return found;
       if (!inGrace) await this.endSession(presented);
       token = successorOf(next);
@@ -95,35 +95,41 @@ export class RefreshTokens {
   /** A stale mark is no matter here: the access token is made from today's truth anyway. */
   private async lookAlive(
     token: VerifiedToken,
-    chosen: VerifiedToken | undefined,
+    record: SessionRecord | undefined,
   ): Promise<Tip & { verdict: Verdict }> {
-    const continued = chosen ? withChoice(token, chosen) : token;
-    const { verdict, snapshot } = await this.parts.denyList.look(continued, 'refresh');
+    const current = continued(token, record);
+    const { verdict, snapshot } = await this.parts.denyList.lookInStore(current, 'refresh');
     if (verdict.state === 'revoked') throw new TokenRevokedError();
     if (verdict.state === 'lost') throw new DenyListLostError();
-    return { token, continued, chosen, snapshot, verdict };
+    return { token, continued: current, snapshot, verdict };
   }
 
   private async endSession({ sub, sid, jti }: VerifiedToken): Promise<never> {
     const { denyList, events } = this.parts;
-    await denyList.revokeSession(sid, 'refresh-reuse');
+    // First, so that it is told though the revocation be not confirmed and has to be tried again.
     events.emit('refresh-reuse', { sub, sid, jti });
+    await denyList.revokeSession(sid, 'refresh-reuse');
     throw new TokenSupersededError();
   }
 
   // --- what it is exchanged for --------------------------------------------------------------
 
   /** `undefined`: somebody else was faster. */
-  private async issueFrom(tip: Tip, presented: VerifiedToken): Promise<IssuedToken | undefined> {
+  private async issueFrom(
+    { token, continued, snapshot }: Tip,
+    presented: VerifiedToken,
+    record: SessionRecord | undefined,
+  ): Promise<IssuedToken | undefined> {
     const { mint, denyList, composer } = this.parts;
-    const { token, continued, chosen, snapshot } = tip;
     const access = await composer.compose(continued, snapshot, {
       renew: true,
-      after: chosen?.jti,
+      after: record && newestIn(record),
     });
     // To be told of the tip once more is no use of it: it stays as it is.
     const isUse = token === presented;
-    const refresh = isUse ? (mint.refreshTokenFor(access, token) as VerifiedToken) : token;
+    const refresh = isUse
+      ? (mint.refreshTokenFor(access, token, record?.id) as VerifiedToken)
+      : token;
     // Signed before it is written: what cannot be signed must not replace what works.
     const issued = mint.sign(access, refresh);
     if (isUse && (await denyList.supersede(token, refresh, 'refresh'))) return undefined;
@@ -133,20 +139,6 @@ export class RefreshTokens {
     this.parts.events.emit('reissued', { ...ids, why: 'refresh-token' });
     return issued;
   }
-}
-
-/**
- * A refresh token with the claims that the session has chosen since it was made, and what those
- * know. So a revocation of a chosen tenant ends the session, and one of a tenant it has left does not.
- */
-function withChoice(token: VerifiedToken, chosen: VerifiedToken): VerifiedToken {
-  const revoked = [...new Set([...(token.seen.revoked ?? []), ...(chosen.seen.revoked ?? [])])];
-  const { epoch } = token.seen;
-  const { stale } = chosen.seen;
-  return {
-    ...withClaims(token, applicationClaims(chosen)),
-    seen: { epoch, ...(stale && { stale }), ...(revoked.length > 0 && { revoked }) },
-  };
 }
 
 /** Without its record nobody can be led on. */

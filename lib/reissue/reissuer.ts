@@ -58,9 +58,7 @@ export class Reissuer {
     const successor = await this.composer.compose(predecessor, snapshot, request);
     // Signed before it is written: a token that cannot be signed must not replace one that works.
     const issued = this.mint.sign(successor);
-    if (request.changes || this.hasMoved(predecessor, successor)) {
-      await this.sessions?.keep(successor);
-    }
+    await this.keepChoices(predecessor, successor, request);
     const winner = await this.denyList.supersede(predecessor, successor);
     if (winner) return { successor: winner };
     await this.composer.confirmDeparture(predecessor, successor);
@@ -69,10 +67,22 @@ export class Reissuer {
     return { successor, issued };
   }
 
-  /** Into a tenant, say: the refresh token must not come back to it after it was revoked there. */
-  private hasMoved(predecessor: VerifiedToken, successor: VerifiedToken): boolean {
+  /**
+   * What the session has chosen, for its refresh token: explicit changes, and what it has entered (a
+   * tenant that the source put it into), or a refresh would not know that it was revoked there.
+   *
+   * Before the successor takes effect: what is answered as done must be found by the next refresh.
+   */
+  private async keepChoices(
+    predecessor: VerifiedToken,
+    successor: VerifiedToken,
+    { changes }: ReissueRequest,
+  ): Promise<void> {
+    if (!this.sessions) return;
     const [before, after] = [predecessor, successor].map((token) => this.denyList.scopesOf(token));
-    return missingScopes(after as Scope[], before as Scope[]).length > 0;
+    const entered = missingScopes(after as Scope[], before as Scope[]).map(({ name }) => name);
+    const names = [...new Set([...Object.keys(changes ?? {}), ...entered])];
+    if (names.length > 0) await this.sessions.keep(successor, names);
   }
 
   /**
@@ -107,7 +117,7 @@ export class Reissuer {
   }
 
   private async lookAlive(token: VerifiedToken): Promise<Look> {
-    const look = await this.denyList.look(token);
+    const look = await this.denyList.lookInStore(token);
     const { verdict } = look;
     if (verdict.state === 'revoked') throw new TokenRevokedError();
     if (verdict.state === 'lost') throw new DenyListLostError();

@@ -1,13 +1,13 @@
 import type { Clock } from '../clock.js';
 import type { DenyListKeys } from '../deny-list/deny-list.keys.js';
 import type { DenyListStore } from '../deny-list/deny-list.store.js';
+import { newMarkId } from '../deny-list/marks.js';
 import { DenyListUnavailableError, JwtStateError } from '../jwt-state.errors.js';
-import { timeOfTokenId } from '../token/token-id.js';
-import { checkClaims, type TokenRules } from '../token/token-rules.js';
 import type { TokenSigner } from '../token/token-signer.js';
 import { SESSION_TYPE } from '../token/token-types.js';
 import type { TokenVerifier } from '../token/token-verifier.js';
 import type { VerifiedToken } from '../token/verified-token.js';
+import { isSessionRecord, type SessionRecord, withChoices } from './session-record.js';
 
 /** A record is exchanged against the one that stands there; this often it may have moved on. */
 const EXCHANGE_ATTEMPTS = 20;
@@ -20,9 +20,8 @@ export interface SessionRecordSettings {
 }
 
 /**
- * What a session has chosen: the claims of its last token that explicit changes were laid over. An
- * access token hands them on by itself; a refresh token was made before them, so they are kept
- * here, and read by a refresh only. Signed, so that who can write to the store cannot mint claims.
+ * The records of sessions in the store: signed, so that who can write to it cannot mint claims, and
+ * naming their session, so that none can be put in another's place.
  */
 export class SessionRecords {
   constructor(
@@ -30,42 +29,44 @@ export class SessionRecords {
     private readonly keys: DenyListKeys,
     private readonly signer: TokenSigner,
     private readonly verifier: TokenVerifier,
-    private readonly rules: TokenRules,
     private readonly clock: Clock,
     private readonly settings: SessionRecordSettings,
   ) {}
 
-  /** Keeps the claims of this token, unless those of a newer one are kept already. */
-  async keep(token: VerifiedToken): Promise<void> {
+  /** Adds what this token has chosen. @throws DenyListUnavailableError where that is not confirmed */
+  async keep(token: VerifiedToken, names: readonly string[]): Promise<void> {
     const key = this.keys.session(token.sid);
-    const record = this.signer.sign({ claims: token }, SESSION_TYPE);
     let standing: string | undefined;
     for (let attempt = 0; attempt < EXCHANGE_ATTEMPTS; attempt++) {
-      const { written, current } = await this.store.writeIfUnchanged(
-        key,
-        standing,
-        record,
-        this.lifetimeOf(token),
-      );
-      if (written) return;
-      const kept = current === undefined ? undefined : await this.open(current, token);
-      if (kept && isNewer(kept, token)) return;
-      standing = current;
+      const before = standing === undefined ? undefined : await this.open(standing, token);
+      const record = withChoices(before, token, names, newMarkId(this.clock.now()));
+      const sealed = this.seal(record, token);
+      const ttl = this.lifetimeOf(token);
+      const result = await this.store.writeIfUnchanged(key, standing, sealed, ttl);
+      if (result.written) return;
+      standing = result.current;
     }
     throw new DenyListUnavailableError('Too many changes to one session at once.');
   }
 
-  /** The token whose claims the session keeps; they are true of it, however old it is. */
-  async read(session: VerifiedToken): Promise<VerifiedToken | undefined> {
-    const [record] = await this.store.read([this.keys.session(session.sid)]);
-    return record === undefined ? undefined : this.open(record, session);
+  async read(session: VerifiedToken): Promise<SessionRecord | undefined> {
+    const [sealed] = await this.store.read([this.keys.session(session.sid)]);
+    return sealed === undefined ? undefined : this.open(sealed, session);
   }
 
-  private async open(record: string, session: VerifiedToken): Promise<VerifiedToken | undefined> {
+  private seal(record: SessionRecord, { sid, sub }: VerifiedToken): string {
+    return this.signer.sign({ sid, sub, record }, SESSION_TYPE);
+  }
+
+  /** `undefined` for what is not ours, or not about this session: it stands in nobody's way. */
+  private async open(sealed: string, session: VerifiedToken): Promise<SessionRecord | undefined> {
     try {
-      const { claims } = (await this.verifier.open(record, SESSION_TYPE)) as { claims: unknown };
-      const token = checkClaims(claims, this.rules, this.clock.now(), { ignoreExpiration: true });
-      return token.sid === session.sid && token.sub === session.sub ? token : undefined;
+      const { sid, sub, record } = (await this.verifier.open(sealed, SESSION_TYPE)) as Record<
+        string,
+        unknown
+      >;
+      const isOfSession = sid === session.sid && sub === session.sub;
+      return isOfSession && isSessionRecord(record) ? record : undefined;
     } catch (error) {
       if (error instanceof JwtStateError && error.getStatus() === 401) return undefined;
       throw error;
@@ -76,8 +77,4 @@ export class SessionRecords {
     const end = auth_time * 1000 + this.settings.sessionMaxAge + this.settings.margin;
     return Math.max(1, Math.ceil(end - this.clock.now()));
   }
-}
-
-function isNewer(one: VerifiedToken, other: VerifiedToken): boolean {
-  return (timeOfTokenId(one.jti) ?? 0) > (timeOfTokenId(other.jti) ?? 0);
 }

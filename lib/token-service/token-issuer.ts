@@ -1,6 +1,6 @@
 import type { StagedDeliveries } from '../delivery/staged-deliveries.js';
 import type { DenyList } from '../deny-list/deny-list.js';
-import { ForeignTokenError, NoSigningKeyError } from '../jwt-state.errors.js';
+import { ForeignTokenError, InvalidGrantError, NoSigningKeyError } from '../jwt-state.errors.js';
 import type { RefreshTokens } from '../refresh/refresh-tokens.js';
 import { currentHandlerScope } from '../reissue/handler-scope.js';
 import type { Reissuer } from '../reissue/reissuer.js';
@@ -25,6 +25,7 @@ export interface TokenServiceParts {
   readonly denyList: DenyList;
   readonly staged: StagedDeliveries;
   readonly scopeClaims: readonly string[];
+  readonly refreshesAccessTokens: boolean;
   readonly renew: boolean;
 }
 
@@ -122,13 +123,14 @@ export class TokenIssuer<C extends Claims = Claims> {
   /**
    * A new token with a new `exp`, up to `session.maxAge` after the log-in.
    *
-   * - For an access token that is still valid: it is replaced. A superseded one within its grace
-   *   period gets the tip of its successors.
+   * - For an access token that is still valid (where `refresh.accessTokens` allows it): it is replaced.
+   *   A superseded one within its grace period gets the tip of its successors.
    * - For a refresh token (`refresh.tokens`): a new pair (RFC 6749 §6). A token that was exchanged
    *   before gets the same successor again within the grace period, and after it as long as nobody
    *   has used that; otherwise the session is revoked (RFC 9700 §4.14.2).
    *
-   * @throws InvalidGrantError for a refresh token that leads to nothing
+   * @throws InvalidGrantError for a refresh token that leads to nothing, and for an access token where
+   *   `refresh.accessTokens` is off
    * @throws TokenInvalidError, TokenExpiredError, TokenRevokedError, TokenSupersededError
    * @throws SessionExpiredError, ClaimsUnavailableError, NoSigningKeyError
    */
@@ -138,6 +140,7 @@ export class TokenIssuer<C extends Claims = Claims> {
     if (refreshTokens && isRefreshToken(token)) {
       return (await refreshTokens.refresh(token)) as IssuedToken<C>;
     }
+    if (!this.#parts.refreshesAccessTokens) throw new InvalidGrantError();
     const { tip, presented } = await resolver.resolve(await verifier.verify(token), 'ignore');
     const issued = await reissuer.replace(tip, { why: 'refresh', renew: true }, presented);
     return issued as IssuedToken<C>;

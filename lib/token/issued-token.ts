@@ -1,3 +1,4 @@
+import { Logger } from '@nestjs/common';
 import { TokenNotReadyError } from '../jwt-state.errors.js';
 import type { Claims, VerifiedToken } from './verified-token.js';
 
@@ -27,8 +28,9 @@ export interface TokenResponse {
 }
 
 /**
- * A signed token, with the refresh token of its session where there is a new one. As JSON it is the answer of a token endpoint (RFC 6749 §5.1), so a log-in route
- * can return it as it is; printed to a log it shows its ids and never the token.
+ * A signed token, with the refresh token of its session where there is a new one. As JSON it is the
+ * answer of a token endpoint (RFC 6749 §5.1), so a log-in route can return it as it is; printed to a
+ * log it shows its ids and never the token.
  *
  * @example
  * ```ts
@@ -48,6 +50,7 @@ export class IssuedToken<C extends Claims = Claims> {
   declare readonly expires_in: number;
   declare readonly refresh_token?: string;
   #content: Content | undefined;
+  #isDelivered = false;
 
   /** @internal */
   constructor(content?: Content) {
@@ -86,6 +89,12 @@ export class IssuedToken<C extends Claims = Claims> {
 
   /** @throws TokenNotReadyError inside a `@ReissuesToken()` handler */
   toJSON(): TokenResponse {
+    const { refresh } = this.#read();
+    if (refresh && !refresh.inBody && !this.#isDelivered) warnOfLostCookie();
+    return this.#response();
+  }
+
+  #response(): TokenResponse {
     const { accessToken, expiresIn, refresh } = this.#read();
     return {
       access_token: accessToken,
@@ -93,6 +102,11 @@ export class IssuedToken<C extends Claims = Claims> {
       expires_in: expiresIn,
       ...(refresh?.inBody && { refresh_token: refresh.token }),
     };
+  }
+
+  /** @internal It has been put into a response, its refresh token included. */
+  delivered(): void {
+    this.#isDelivered = true;
   }
 
   /** @internal The commit protocol fills in what a handler was handed before it was signed. */
@@ -109,11 +123,23 @@ export class IssuedToken<C extends Claims = Claims> {
   /** Fields of its own as well: serialisers that do not know `toJSON` (class-transformer) see these. */
   #fill(content: Content): void {
     this.#content = content;
-    Object.assign(this, this.toJSON());
+    Object.assign(this, this.#response());
   }
 
   #read(): Content {
     if (!this.#content) throw new TokenNotReadyError();
     return this.#content;
   }
+}
+
+let hasWarned = false;
+
+/** A log-in route that returns the token and does nothing else: its session ends with the first `exp`. */
+function warnOfLostCookie(): void {
+  if (hasWarned) return;
+  hasWarned = true;
+  new Logger('JwtStateModule').warn(
+    'A refresh token that travels by cookie was not delivered: the session cannot be refreshed. Call ' +
+      'TokenDelivery.deliver(response, issued) in the route that issues it.',
+  );
 }

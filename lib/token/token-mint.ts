@@ -1,6 +1,7 @@
 import type { Clock } from '../clock.js';
 import { SessionExpiredError, TokenTooLargeError } from '../jwt-state.errors.js';
 import { IssuedToken } from './issued-token.js';
+import { sealRefreshToken } from './refresh-token-form.js';
 import { nextTokenId } from './token-id.js';
 import type { TokenSigner } from './token-signer.js';
 import { ACCESS_TOKEN_TYPE, REFRESH_TOKEN_TYPE } from './token-types.js';
@@ -77,12 +78,18 @@ export class TokenMint {
    * is made from these, and knows the stale marks that they do; none ends a refresh token itself.
    *
    * @param predecessor the refresh token it replaces
+   * @param session the record of the session that these claims take account of
    * @returns `undefined` where sessions have none
    */
-  refreshTokenFor(access: VerifiedToken, predecessor?: VerifiedToken): VerifiedToken | undefined {
+  refreshTokenFor(
+    access: VerifiedToken,
+    predecessor?: VerifiedToken,
+    session?: string,
+  ): VerifiedToken | undefined {
     const { refreshTokens } = this.settings;
     if (!refreshTokens) return undefined;
-    const { until: _, ...seen } = access.seen;
+    const { until: _, ...known } = access.seen;
+    const seen = { ...known, ...(session !== undefined && { session }) };
     const jti = nextTokenId(this.clock.now(), predecessor?.jti);
     const exp = this.expiryOf(refreshTokens.lifetime, access.iat * 1000, access.auth_time);
     return { ...access, jti, exp, seen };
@@ -90,7 +97,7 @@ export class TokenMint {
 
   private signRefreshToken(claims: VerifiedToken) {
     const { inBody, sizeLimit } = this.settings.refreshTokens as RefreshTokenSettings;
-    const token = within(sizeLimit, this.signer.sign(claims, REFRESH_TOKEN_TYPE));
+    const token = within(sizeLimit, this.signer.sign(sealRefreshToken(claims), REFRESH_TOKEN_TYPE));
     return { token, claims, expiresIn: this.secondsLeft(claims), inBody };
   }
 

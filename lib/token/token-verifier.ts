@@ -6,6 +6,7 @@ import { TokenInvalidError } from '../jwt-state.errors.js';
 import type { Algorithm } from '../keys/key-options.js';
 import type { KeyQuery } from '../keys/verification-keys.js';
 import { adopt, type ForeignClaims } from './adopted-token.js';
+import { openRefreshToken } from './refresh-token-form.js';
 import { isObject, readForm, type TokenForm } from './token-form.js';
 import type { AccessProfiles, TokenProfile } from './token-profile.js';
 import { checkClaims, checkTimes } from './token-rules.js';
@@ -79,7 +80,7 @@ export class TokenVerifier {
 
   /** A refresh token. @throws TokenInvalidError, TokenExpiredError, KeysUnavailableError */
   async verifyRefreshToken(token: string, options?: VerifyOptions): Promise<VerifiedToken> {
-    const payload = await this.open(token, REFRESH_TOKEN_TYPE);
+    const payload = openRefreshToken(await this.open(token, REFRESH_TOKEN_TYPE));
     return checkClaims(payload, this.access.own.rules, this.clock.now(), options);
   }
 

@@ -157,7 +157,7 @@ describe.each(MATRIX)('Tokens from before: %s, deny list in %s', (platform, kind
       ['with an empty sub', () => legacyToken({ sub: '' })],
       ['without iat', () => jwt.sign({ sub: 1 }, { noTimestamp: true })],
       ['with iat in the future', () => legacyToken({ iat: seconds() + 60 })],
-      ['that live longer than any token may', () => legacyToken({}, { expiresIn: 901 })],
+      ['that live longer than any token may', () => legacyToken({}, { expiresIn: '31d' })],
       ['with another iss', () => legacyToken({ iss: 'other' }), { issuer: 'shop' }],
       ['with another aud', () => legacyToken({ aud: 'other' }), { audience: 'api' }],
       ['with an empty aud', () => legacyToken({ aud: [] }), { audience: 'api' }],
@@ -204,7 +204,14 @@ describe.each(MATRIX)('Tokens from before: %s, deny list in %s', (platform, kind
       expectRefusal(await app.get('/me', late), 'TOKEN_EXPIRED');
     });
 
-    it('with the longer life that legacy.expiresIn allows them, and no longer one', async () => {
+    it('with the life they were given, up to that of a session', async () => {
+      const app = await start();
+      const token = legacyToken({}, { expiresIn: '30d' });
+      clock.advance('29d');
+      expectNewToken(await app.get('/me', token), {});
+    });
+
+    it('with the life that legacy.expiresIn allows them, and no longer one', async () => {
       const app = await start({ legacy: { expiresIn: '1d' } });
       expectNewToken(await app.get('/me', legacyToken({}, { expiresIn: '1d' })), {});
       const longer = legacyToken({}, { expiresIn: 86_401 });

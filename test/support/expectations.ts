@@ -26,6 +26,23 @@ export function expectRefusal(reply: Reply, code: JwtStateErrorCode): void {
   expect(reply.token).toBeUndefined();
 }
 
+/** The answer of the refresh route to a refresh token that it takes nothing for (RFC 6749 §5.2). */
+export function expectNoGrant(
+  reply: Reply,
+  error: 'invalid_grant' | 'invalid_request' | 'unsupported_grant_type' = 'invalid_grant',
+): void {
+  expect({ status: reply.status, ...reply.body }).toEqual({
+    status: 400,
+    statusCode: 400,
+    code: error === 'invalid_grant' ? 'INVALID_GRANT' : 'INVALID_REQUEST',
+    message: expect.any(String),
+    error,
+  });
+  expect(reply.headers.get('www-authenticate')).toBeNull();
+  expect(reply.headers.get('cache-control')).toBe('no-store');
+  expect(reply.token).toBeUndefined();
+}
+
 function isTemporary(code: JwtStateErrorCode): boolean {
   return [
     'DENY_LIST_UNAVAILABLE',

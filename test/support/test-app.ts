@@ -152,6 +152,7 @@ export class TestApp {
     return this.request('POST', path, { token, body });
   }
 
+  /** @param settings.body JSON; `URLSearchParams` are sent as a form */
   async request(
     method: string,
     path: string,
@@ -161,14 +162,15 @@ export class TestApp {
       body,
     }: { token?: string | undefined; headers?: Record<string, string> | undefined; body?: unknown },
   ): Promise<Reply> {
+    const isForm = body instanceof URLSearchParams;
     const response = await fetch(this.url + path, {
       method,
       headers: {
         ...(token !== undefined && { authorization: `Bearer ${token}` }),
-        ...(body !== undefined && { 'content-type': 'application/json' }),
+        ...(body !== undefined && !isForm && { 'content-type': 'application/json' }),
         ...headers,
       },
-      ...(body !== undefined && { body: JSON.stringify(body) }),
+      ...(body !== undefined && { body: isForm ? body : JSON.stringify(body) }),
     });
     if (token) confidential.add(token);
     return replyOf(response.status, response.headers, await response.text());
@@ -214,7 +216,15 @@ function replyOf(status: number, headers: Headers, text: string): Reply {
   const token = /^Bearer (.+)$/.exec(headers.get('authorization') ?? '')?.[1];
   if (token) confidential.add(token);
   if (status >= 400) refuseToLeak(text, 'the body of an error');
-  return { status, headers, body: parsed(text), token };
+  const body = parsed(text);
+  for (const received of tokensOf(body)) confidential.add(received);
+  return { status, headers, body, token };
+}
+
+/** What the answer of a token endpoint holds (RFC 6749 §5.1). */
+function tokensOf(body: unknown): string[] {
+  const { access_token, refresh_token } = (body ?? {}) as Record<string, unknown>;
+  return [access_token, refresh_token].filter((token) => typeof token === 'string');
 }
 
 function parsed(text: string): unknown {

@@ -236,8 +236,9 @@ describe('the record', () => {
 
   /** A record about this session that says another tenant. */
   const evil = (record: string) => {
-    const { claims, ...rest } = payloadOf(record);
-    return { ...rest, claims: { ...claims, tenant: 'evil' } };
+    const payload = payloadOf(record);
+    payload.record.choices.tenant.value = 'evil';
+    return payload;
   };
 
   it('would be believed if it were signed by us: so the refusals below are about what they say', async () => {
@@ -261,12 +262,13 @@ describe('the record', () => {
       return `${head}.${payload}.`;
     },
     'is a signed token of another type': (record) => forged(evil(record), { typ: 'at+jwt' }),
-    'is about another subject': (record) => {
-      const { claims } = evil(record);
-      return forged({ claims: { ...claims, sub: 'mallory' } });
+    'is about another subject': (record) => forged({ ...evil(record), sub: 'mallory' }),
+    'is about another session': (record) => forged({ ...evil(record), sid: 'another' }),
+    'holds nothing': () => forged({}),
+    'holds nothing that is a record': (record) => {
+      const { sid, sub } = evil(record);
+      return forged({ sid, sub, record: { id: 'x', revoked: [], choices: { tenant: 'evil' } } });
     },
-    'holds no claims': () => forged({}),
-    'holds claims that are no token': () => forged({ claims: { tenant: 'evil' } }),
   };
 
   it.each(Object.entries(TAMPERED))(
