@@ -7,6 +7,9 @@ import { JwtStateConfigError } from './jwt-state.errors.js';
  */
 export type Duration = number | `${number}${'ms' | 's' | 'm' | 'h' | 'd' | 'w'}`;
 
+/** A hundred years: beyond them stores lose count. */
+const LONGEST_MS = 100 * 365 * 24 * 3_600_000;
+
 /** Beyond this, Node's timers fire at once. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
@@ -22,10 +25,10 @@ export function toTimeout(name: string, value: Duration): number {
 /** Milliseconds, a whole number of at least `least`; anything else stops the boot. */
 export function toMilliseconds(name: string, value: Duration, least = 1): number {
   const milliseconds = typeof value === 'number' ? value * 1000 : parse(value);
-  if (!Number.isFinite(milliseconds) || milliseconds < least) {
+  if (!(milliseconds <= LONGEST_MS) || milliseconds < least) {
     throw new JwtStateConfigError(
       `${name}: ${JSON.stringify(value)} is not a duration. Use a number of seconds or a string ` +
-        `such as '30s' or '15m'${least > 1 ? `, at least ${least} ms` : ''}.`,
+        `such as '30s' or '15m'${least > 1 ? `, at least ${least} ms` : ''}, at most 100 years.`,
     );
   }
   return Math.round(milliseconds);

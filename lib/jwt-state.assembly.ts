@@ -73,6 +73,7 @@ export function assemble(parts: AssemblyParts) {
     },
     sizeLimit: sizeLimitOf(config.delivery.usesCookie ? config.delivery.cookie : undefined),
   });
+  const scopeClaims = config.denyList.isOn ? config.denyList.claims : [];
   const claims = new ClaimsReader(config.claims, config.claimsTimeout);
   const names = new DenyListKeys(config.denyList.prefix);
   const denyList = new DenyList(
@@ -99,12 +100,22 @@ export function assemble(parts: AssemblyParts) {
     denyList,
     composer,
     mint,
-    config.refresh.tokens && sessions,
+    // Another service on this store may have refresh tokens, and must know where the session is.
+    config.refresh.tokens || scopeClaims.length > 0 ? sessions : undefined,
     events,
+    scopeClaims,
   );
   const refreshTokens =
     config.refresh.tokens &&
-    new RefreshTokens({ verifier, denyList, composer, mint, sessions, events });
+    new RefreshTokens({
+      verifier,
+      denyList,
+      composer,
+      mint,
+      sessions,
+      events,
+      scopeClaims,
+    });
   const resolver = new TokenResolver(denyList, reissuer, composer, mint, events, {
     onUnavailable: config.denyList.onUnavailable,
     renew,
@@ -128,7 +139,7 @@ export function assemble(parts: AssemblyParts) {
     claims,
     denyList,
     staged,
-    scopeClaims: config.denyList.claims,
+    scopeClaims,
     refreshesAccessTokens: config.refresh.accessTokens,
     renew,
   };

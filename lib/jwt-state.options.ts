@@ -124,7 +124,8 @@ export class RefreshOptions {
   path?: string | false = 'auth/refresh-token';
   /**
    * Whether an access token that is still valid is exchanged, too. Default: only where there are no
-   * refresh tokens, or one that was stolen could be renewed for as long as the session may last.
+   * refresh tokens, or one that was stolen could be renewed for as long as the session may last; and
+   * while `legacy` is set, whose sessions have no refresh token.
    */
   accessTokens?: boolean | undefined = undefined;
   /** With refresh tokens a log-in brings a pair, and an expired access token is no matter. */

@@ -42,7 +42,8 @@ export function resolveRefresh(options: Complete<JwtStateOptions>): RefreshConfi
   }
   return {
     path,
-    accessTokens: accessTokens ?? false,
+    // What was traded in has no refresh token, and must be renewed all the same.
+    accessTokens: accessTokens ?? options.legacy !== undefined,
     tokens: {
       lifetime: wholeSeconds('refresh.tokens.expiresIn', expiresIn),
       cookie: cookie === false ? undefined : resolveRefreshCookie(cookie === true ? {} : cookie),

@@ -1,7 +1,6 @@
 import type { IssuedToken } from '../token/issued-token.js';
 import type { VerifiedToken } from '../token/verified-token.js';
 import type { CredentialOrigin } from './credential-reader.js';
-import type { TokenCookie } from './token-cookie.js';
 
 /** A response that will carry a token, unless it is taken back before the headers leave. */
 export interface StagedDelivery {
@@ -10,8 +9,8 @@ export interface StagedDelivery {
   origin: CredentialOrigin;
   /** Where its refresh token goes by cookie, if it has one. */
   refreshByCookie: boolean;
-  /** The cookies that the client is to forget. */
-  forget: readonly TokenCookie[];
+  /** The client is to forget the cookies it has. */
+  forget: boolean;
 }
 
 /** The responses of this process whose tokens have not left yet. */

@@ -52,19 +52,10 @@ export class TokenDelivery {
 
   /** Takes a staged token back and deletes the cookies, for log-outs. */
   clear(response: AnyResponse): void {
-    this.forget(response, [this.cookies.access, this.cookies.refresh]);
-  }
-
-  /** @internal The refresh token in the cookie leads to nothing any more. */
-  clearRefreshToken(response: AnyResponse): void {
-    this.forget(response, [this.cookies.refresh]);
-  }
-
-  private forget(response: AnyResponse, cookies: readonly (TokenCookie | undefined)[]): void {
     const delivery = this.open(response);
     if (!delivery) return;
     delivery.issued = undefined;
-    delivery.forget = cookies.filter((cookie) => cookie !== undefined);
+    delivery.forget = true;
   }
 
   /**
@@ -102,7 +93,7 @@ export class TokenDelivery {
     delivery.issued = issued;
     delivery.origin = origin;
     delivery.refreshByCookie = refreshByCookie;
-    delivery.forget = [];
+    delivery.forget = false;
   }
 
   /** `undefined`: it is too late for this response. */
@@ -116,14 +107,14 @@ export class TokenDelivery {
       issued: undefined,
       origin: 'header',
       refreshByCookie: false,
-      forget: [],
+      forget: false,
     };
     this.byResponse.set(raw, delivery);
     this.staged.add(delivery);
     onHeaders(raw, () => {
       this.staged.delete(delivery);
       if (delivery.issued) this.writeTokens(raw, delivery.issued, delivery);
-      for (const cookie of delivery.forget) raw.appendHeader('Set-Cookie', cookie.deletion);
+      if (delivery.forget) this.deleteCookies(raw);
     });
     raw.once('close', () => this.staged.delete(delivery));
     const { body } = this.settings;
@@ -158,6 +149,12 @@ export class TokenDelivery {
       const isAuthorization = header.toLowerCase() === 'authorization';
       raw.setHeader(header, isAuthorization ? `Bearer ${issued.accessToken}` : issued.accessToken);
       appendToList(raw, 'Access-Control-Expose-Headers', header);
+    }
+  }
+
+  private deleteCookies(raw: ServerResponse): void {
+    for (const cookie of [this.cookies.access, this.cookies.refresh]) {
+      if (cookie) raw.appendHeader('Set-Cookie', cookie.deletion);
     }
   }
 }

@@ -1,7 +1,12 @@
 import { type Answer, isLater } from '../answer.js';
 import type { Clock } from '../clock.js';
 import { DenyListUnavailableError } from '../jwt-state.errors.js';
-import { type DenyListStore, type NearCopy, StoreAnswerError } from './deny-list.store.js';
+import {
+  type DenyListStore,
+  type Entry,
+  type NearCopy,
+  StoreAnswerError,
+} from './deny-list.store.js';
 import { withDeadline } from './with-deadline.js';
 
 /** How many calls in a row must fail before the store is left alone. */
@@ -23,6 +28,7 @@ export interface AvailabilityListener {
  */
 export class BoundedStore implements DenyListStore {
   readonly near: NearCopy | undefined;
+  readonly writeBothIfAbsent: DenyListStore['writeBothIfAbsent'];
   private failures = 0;
   private retryAt = 0;
   private announcedDown = false;
@@ -35,6 +41,10 @@ export class BoundedStore implements DenyListStore {
     private readonly listener: AvailabilityListener,
   ) {
     const { near } = store;
+    if (store.writeBothIfAbsent) {
+      this.writeBothIfAbsent = (first: Entry, second: Entry) =>
+        this.bound(async () => store.writeBothIfAbsent?.(first, second) as never);
+    }
     // What is known in this process can be said whether or not the store answers.
     this.near = near && {
       recall: (keys) => near.recall(keys),
@@ -44,6 +54,10 @@ export class BoundedStore implements DenyListStore {
 
   get atomic() {
     return this.store.atomic;
+  }
+
+  get isOrdered() {
+    return this.store.isOrdered ?? false;
   }
 
   get ephemeral() {

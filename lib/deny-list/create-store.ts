@@ -72,8 +72,8 @@ function refuseNonAtomic({ atomic, ephemeral }: DenyListStore): void {
   if (atomic === 'store' || ephemeral) return;
   throw new JwtStateConfigError(
     'refresh.tokens: the store of the deny list has no atomic "set if absent". Two processes could ' +
-      'exchange one refresh token at once, and the user would be logged out. Use Redis through ' +
-      '@keyv/redis, or set refresh.tokens.allowNonAtomicStore if there is only one process.',
+      'exchange one refresh token at once, and the user would be logged out. Use Redis ' +
+      '(nestjs-jwt-state/redis, @keyv/redis), or set refresh.tokens.allowNonAtomicStore if there is only one process.',
   );
 }
 

@@ -8,6 +8,16 @@ export class StoreAnswerError extends Error {
   override readonly name = 'StoreAnswerError';
 }
 
+export interface Entry {
+  readonly key: string;
+  readonly value: string;
+  /** Whole milliseconds. */
+  readonly ttl: number;
+}
+
+/** What stands under a key that was to be written; `undefined`: it was written. */
+export type Standing = string | undefined;
+
 /**
  * What the rules need of a store: five verbs. Every one of them rejects when the store did not
  * do what was asked; "not found" is an answer, silence is not.
@@ -36,8 +46,17 @@ export interface DenyListStore {
     ttl: number | undefined,
   ): Promise<{ written: boolean; current?: string | undefined }>;
 
+  /**
+   * Two entries at once, each where nothing stands, and the second only if the first was written.
+   * Answers what stood there. Left out by stores that cannot: then they are written one by one.
+   */
+  writeBothIfAbsent?(first: Entry, second: Entry): Promise<readonly [Standing, Standing]>;
+
   /** How far "absent" and "unchanged" reach. */
   readonly atomic: 'store' | 'process';
+
+  /** Whether what is asked in one breath is done in the order in which it was asked. */
+  readonly isOrdered?: boolean;
 
   /** One process, no other sees it, gone with it. */
   readonly ephemeral: boolean;

@@ -9,7 +9,7 @@ import {
 } from '../jwt-state.errors.js';
 import type { VerifiedToken } from '../token/verified-token.js';
 import type { DenyListKeys } from './deny-list.keys.js';
-import type { DenyListStore } from './deny-list.store.js';
+import type { DenyListStore, Entry, Standing } from './deny-list.store.js';
 import { LookPlan, MarkPlan } from './look-plan.js';
 import {
   formatRevokedOthers,
@@ -23,7 +23,7 @@ import {
   parseStaleMark,
   pendingAfter,
 } from './marks.js';
-import { formatSuperseded, parseTokenRecord, type Records } from './records.js';
+import { formatSuperseded, parseTokenRecord, type Records, type TokenRecord } from './records.js';
 import { claimScopes, type Scope, sameScope, scopesOf } from './scopes.js';
 import type { Successor, SuccessorCodec } from './successor.js';
 import { judge, type Verdict } from './verdict.js';
@@ -56,6 +56,8 @@ export interface DenyListSettings {
 export const MARGIN_MS = 2 * CLOCK_SKEW_MS + 1_000;
 /** A mark is exchanged against the one that stands there; this often it may have moved on. */
 const EXCHANGE_ATTEMPTS = 100;
+/** The store may be replaced while marks are read; this often it is told anew. */
+const ANNOUNCE_ATTEMPTS = 3;
 /** A record that the store did not confirm is tried again after so long. */
 const RETRY_AFTER_MS = 1_000;
 
@@ -68,6 +70,7 @@ export class DenyList {
   /** Longer than the grace period: a reissue that takes its time must still find the tip. */
   private readonly nextLifetime: number;
   private isClosed = false;
+  private announceAgainAt = Number.NEGATIVE_INFINITY;
   private readonly plans = new WeakMap<VerifiedToken, LookPlan>();
 
   constructor(
@@ -116,7 +119,7 @@ export class DenyList {
    */
   look(token: VerifiedToken): Answer<Look> {
     const { near } = this.store;
-    if (!near) return this.lookInStore(token);
+    if (!near || !this.witness.isAnnounced) return this.lookInStore(token);
     const plan = this.planOf(token);
     const readAt = this.clock.now();
     const known = near.recall(plan.keys);
@@ -145,6 +148,20 @@ export class DenyList {
    * `jti` beside a `next`.
    */
   lookInStore(token: VerifiedToken, kind: TokenKind = 'access'): Answer<Look> {
+    if (this.witness.isAnnounced) return this.readAll(token, kind);
+    // Tokens that are accepted here must be denied for as long as they live, whoever denies them.
+    return this.announceIfPossible().then(() => this.readAll(token, kind));
+  }
+
+  /** Who may only read accepts tokens all the same: others have announced them, as a rule. */
+  private async announceIfPossible(): Promise<void> {
+    if (this.clock.now() < this.announceAgainAt) return;
+    await this.witness.announce().catch(() => {
+      this.announceAgainAt = this.clock.now() + RETRY_AFTER_MS;
+    });
+  }
+
+  private readAll(token: VerifiedToken, kind: TokenKind): Answer<Look> {
     const plan = this.planOf(token);
     const readAt = this.clock.now();
     const values = this.store.read(plan.keys);
@@ -174,8 +191,9 @@ export class DenyList {
       : this.askFurther(token, kind, plan, records, readAt);
   }
 
-  private isComplete(token: VerifiedToken, { epoch, next }: Records): boolean {
-    return epoch !== undefined && next === undefined && !this.isLoss(epoch, token);
+  private isComplete(token: VerifiedToken, { epoch, next, token: record }: Records): boolean {
+    if (epoch === undefined || next !== undefined || this.isLoss(epoch, token)) return false;
+    return !isMissingNext(record, this.clock.now() - this.nextLifetime);
   }
 
   private async askFurther(
@@ -193,6 +211,10 @@ export class DenyList {
       records = { ...records, epoch };
       if (this.isLoss(epoch, token)) this.announceLoss(token);
     }
+    if (isMissingNext(records.token, this.clock.now() - this.nextLifetime)) {
+      // Two slots of a cluster are not read at one moment: it may have been written in between.
+      records = { ...records, ...(await this.readNext(token)) };
+    }
     if (records.next === undefined) return this.judged(token, plan, records, undefined, readAt);
     let successor = await this.successors.decode(token, records.next, this.clock.now());
     if (successor && !records.token) {
@@ -200,6 +222,11 @@ export class DenyList {
       await this.writeTokenRecord(token, successor).catch(() => {});
     }
     return this.judged(token, plan, records, successor, readAt);
+  }
+
+  private async readNext({ jti }: VerifiedToken): Promise<Pick<Records, 'next'>> {
+    const [next] = await this.store.read([this.keys.next(jti)]);
+    return { next };
   }
 
   private parse(plan: LookPlan, values: readonly (string | undefined)[]): Records {
@@ -226,13 +253,30 @@ export class DenyList {
     return verdict.state !== 'revoked' && verdict.state !== 'lost';
   }
 
-  /** The marks of some scopes, before the claims are read that a token will be made from. */
+  /**
+   * The marks of some scopes, before the claims are read that a token will be made from.
+   *
+   * Whoever issues announces himself before he reads: a revocation that he does not see is kept long
+   * enough then, since it comes later.
+   */
   async readMarks(scopes: readonly Scope[]): Promise<MarkSnapshot> {
-    const readAt = this.clock.now();
-    const plan = new MarkPlan(scopes, this.keys);
-    const values = await this.store.read(plan.keys);
-    const epoch = await this.witness.settle(values.at(-1));
-    return { epoch, scopes, marks: plan.marksIn(values), readAt };
+    for (let attempt = 0; attempt < ANNOUNCE_ATTEMPTS; attempt++) {
+      if (!this.witness.isAnnounced) await this.witness.announce();
+      const readAt = this.clock.now();
+      const plan = new MarkPlan(scopes, this.keys);
+      const values = await this.store.read(plan.keys);
+      const epoch = await this.witness.settle(values.at(-1));
+      // Not if the store was replaced in between: then that one has to be told first.
+      if (this.witness.isAnnounced) {
+        return { epoch, scopes, marks: plan.marksIn(values), readAt };
+      }
+    }
+    throw new DenyListUnavailableError('The deny list is being replaced again and again.');
+  }
+
+  /** Marks by which a token can be issued: read again where nothing was announced before they were. */
+  async forIssuing(snapshot: MarkSnapshot): Promise<MarkSnapshot> {
+    return this.witness.isAnnounced ? snapshot : this.readMarks(snapshot.scopes);
   }
 
   /** A snapshot with further scopes read into it. @throws DenyListUnavailableError if the store is another by now */
@@ -258,11 +302,6 @@ export class DenyList {
     this.events.emit('store-lost', { sub, sid, jti, policy });
   }
 
-  /** Before a token is signed that names this epoch: marks are kept long enough for it. */
-  prepareToIssue(epoch: string): Promise<void> {
-    return this.witness.announce(epoch);
-  }
-
   // --- superseding ---------------------------------------------------------------------------
 
   /**
@@ -275,35 +314,55 @@ export class DenyList {
     kind: TokenKind = 'access',
   ): Promise<VerifiedToken | undefined> {
     const record: Successor = { at: this.clock.now(), claims: successor };
-    const standing = await this.store.writeIfAbsent(
-      this.keys.next(token.jti),
-      this.successors.encode(token, record),
-      // A lost response must not end a session: a refresh token leads on for as long as it lives.
-      kind === 'refresh' ? this.tokenLifetime(token) : this.nextLifetime,
-    );
+    const [standing, before] = await this.writeSuccession(token, record, kind);
     if (standing !== undefined) {
       const winner = await this.successors.decode(token, standing, this.clock.now());
       if (!winner) throw new TokenSupersededError();
       return winner.claims;
     }
-    const earlier = await this.writeTokenRecord(token, record).catch(() =>
-      this.completeLater(token, record),
-    );
-    if (earlier === undefined) return undefined;
+    if (before === undefined) return undefined;
+    const earlier = parseTokenRecord(before);
     if (earlier.revoked) throw new TokenRevokedError();
     if (earlier.successor === successor.jti) return undefined;
     // Replaced so long ago that `next` has gone: later than anybody was allowed to take.
     throw new TokenSupersededError();
   }
 
-  /** `jti`, the record that outlives `next`. Answers the one that stands there already. */
-  private async writeTokenRecord(token: VerifiedToken, { at, claims }: Successor) {
-    const standing = await this.store.writeIfAbsent(
-      this.keys.jti(token.jti),
-      formatSuperseded(at, claims.jti),
-      this.tokenLifetime(token),
+  /** `next`, and then `jti`, the record that outlives it. Answers what stands there already. */
+  private async writeSuccession(
+    token: VerifiedToken,
+    record: Successor,
+    kind: TokenKind,
+  ): Promise<readonly [Standing, Standing]> {
+    const next: Entry = {
+      key: this.keys.next(token.jti),
+      value: this.successors.encode(token, record),
+      // A lost response must not end a session: a refresh token leads on for as long as it lives.
+      ttl: kind === 'refresh' ? this.tokenLifetime(token) : this.nextLifetime,
+    };
+    const { store } = this;
+    if (store.writeBothIfAbsent) {
+      return store.writeBothIfAbsent(next, this.tokenRecord(token, record));
+    }
+    const standing = await store.writeIfAbsent(next.key, next.value, next.ttl);
+    if (standing !== undefined) return [standing, undefined];
+    const before = await this.writeTokenRecord(token, record).catch(() =>
+      this.completeLater(token, record),
     );
-    return standing === undefined ? undefined : parseTokenRecord(standing);
+    return [undefined, before];
+  }
+
+  private tokenRecord(token: VerifiedToken, { at, claims }: Successor): Entry {
+    return {
+      key: this.keys.jti(token.jti),
+      value: formatSuperseded(at, claims.jti),
+      ttl: this.tokenLifetime(token),
+    };
+  }
+
+  private writeTokenRecord(token: VerifiedToken, record: Successor): Promise<Standing> {
+    const { key, value, ttl } = this.tokenRecord(token, record);
+    return this.store.writeIfAbsent(key, value, ttl);
   }
 
   /**
@@ -358,12 +417,18 @@ export class DenyList {
   }
 
   /**
-   * Writes for as long as this process knows that it must, while it asks the store for how long that
-   * is, and once more if that is longer: a round trip saved, since it hardly ever is.
+   * Writes for as long as this process knows that it must, then asks the store for how long that is,
+   * and writes once more if that is longer. In this order: who announces himself after the question
+   * finds the mark when he reads.
    */
   private async keepLongEnough<T>(write: (ttl: number, before?: T) => Promise<T>): Promise<T> {
+    // A mark that stands must not be shortened by one that knows less.
+    if (!this.witness.isFresh) await this.witness.read();
     const assumed = this.witness.keepFor;
-    const [written, keepFor] = await Promise.all([write(assumed), this.witness.read()]);
+    const writing = write(assumed);
+    const [written, keepFor] = this.store.isOrdered
+      ? await Promise.all([writing, this.witness.read()])
+      : [await writing, await this.witness.read()];
     return keepFor > assumed ? write(keepFor, written) : written;
   }
 
@@ -405,6 +470,11 @@ export class DenyList {
     const end = token.exp * 1000 + this.settings.clockTolerance + MARGIN_MS;
     return Math.max(1, Math.ceil(end - this.clock.now()));
   }
+}
+
+/** A token that is superseded by a record young enough for its `next` to stand. */
+function isMissingNext(record: TokenRecord | undefined, oldest: number): boolean {
+  return record !== undefined && !record.revoked && record.at > oldest;
 }
 
 export function missingScopes(wanted: readonly Scope[], known: readonly Scope[]): Scope[] {

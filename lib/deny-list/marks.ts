@@ -110,6 +110,12 @@ export function formatStaleMark(id: string, pending: ReadonlyMap<string, number>
   return [id, ...[...pending].map(([owner, until]) => `${owner}=${until}`)].join(' ');
 }
 
+/** The stale mark of a scope as it is written, where it is among these. */
+export function staleMarkIn(marks: readonly Mark[], scope: Scope): string | undefined {
+  const mark = marks.find(({ kind, scope: other }) => kind === 'stale' && sameScope(scope, other));
+  return mark && formatStaleMark(mark.id, mark.pending ?? new Map());
+}
+
 export function parseStaleMark(scope: Scope, value: string): Mark {
   const [id = '', ...entries] = value.split(' ');
   const pending = new Map<string, number>();

@@ -1,10 +1,16 @@
-import { type DenyListStore, StoreAnswerError } from './deny-list.store.js';
+import {
+  type DenyListStore,
+  type Entry,
+  type Standing,
+  StoreAnswerError,
+} from './deny-list.store.js';
 import type { MemoryAdapter } from './memory.adapter.js';
 
 /** The default store, below Keyv: what lies in this process is answered without a promise. */
 export class MemoryStore implements DenyListStore {
   readonly atomic = 'process';
   readonly ephemeral = true;
+  readonly isOrdered = true;
 
   constructor(private readonly adapter: MemoryAdapter) {}
 
@@ -32,6 +38,12 @@ export class MemoryStore implements DenyListStore {
     if (current !== expected) return { written: false, current };
     this.adapter.set(key, value, ttl);
     return { written: true };
+  }
+
+  async writeBothIfAbsent(first: Entry, second: Entry): Promise<readonly [Standing, Standing]> {
+    const standing = await this.writeIfAbsent(first.key, first.value, first.ttl);
+    if (standing !== undefined) return [standing, undefined];
+    return [undefined, await this.writeIfAbsent(second.key, second.value, second.ttl)];
   }
 
   private get(key: string): string | undefined {

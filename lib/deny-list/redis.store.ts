@@ -17,9 +17,13 @@ export interface KeyvRedisAdapter {
 export class RedisStore implements DenyListStore {
   readonly atomic = 'store';
   readonly ephemeral = false;
+  /** One connection; but a cluster has several. */
+  readonly isOrdered: boolean;
   private wasOpen = false;
 
-  constructor(private readonly adapter: KeyvRedisAdapter) {}
+  constructor(private readonly adapter: KeyvRedisAdapter) {
+    this.isOrdered = !adapter.isCluster();
+  }
 
   async read(keys: readonly string[]): Promise<(string | undefined)[]> {
     const names = keys.map((key) => this.name(key));

@@ -1,6 +1,12 @@
 import type { Clock } from '../clock.js';
+import { DenyListUnavailableError } from '../jwt-state.errors.js';
 import type { DenyListStore } from './deny-list.store.js';
 import { newMarkId } from './marks.js';
+
+/** An announcement is exchanged against what stands there; this often it may have moved on. */
+const EXCHANGE_ATTEMPTS = 100;
+/** What was read longer ago says little of what other services have announced since. */
+const FRESH_FOR_MS = 60_000;
 
 /**
  * What the store says of itself, under one key: `<epoch> <milliseconds>`.
@@ -9,15 +15,17 @@ import { newMarkId } from './marks.js';
  * its entries is told by its having another one.
  *
  * The milliseconds are how long a mark has to be kept, for the longest-lived tokens of any service on
- * this store. A service says how long its own live before it issues one, and whoever writes a mark
- * keeps it as long as the longest: so a service that knows nothing of another's refresh tokens
- * cannot revoke them for a quarter of an hour.
+ * this store. A service announces what its own need before it looks at a token or issues one, and
+ * whoever writes a mark keeps it as long as the longest: so a service that knows nothing of another's
+ * refresh tokens does not revoke them for a quarter of an hour.
  */
 export class Witness {
   private raw = '';
   private epoch = '';
-  private kept: number;
-  private announcedTo = '';
+  /** What the store says, as it was last read. */
+  private announced = 0;
+  private longest: number;
+  private readAt = Number.NEGATIVE_INFINITY;
 
   /** @param own how long marks must be kept for the tokens of this service, in ms */
   constructor(
@@ -26,12 +34,23 @@ export class Witness {
     private readonly clock: Clock,
     private readonly own: number,
   ) {
-    this.kept = own;
+    this.longest = own;
   }
 
-  /** As far as is known, in ms; {@link read} knows it for sure. */
+  /** How long marks are to be kept, as far as is known, in ms; {@link read} knows it for sure. */
   get keepFor(): number {
-    return this.kept;
+    return this.longest;
+  }
+
+  /** Whether what is known was read lately. */
+  get isFresh(): boolean {
+    return Math.abs(this.clock.now() - this.readAt) < FRESH_FOR_MS;
+  }
+
+  /** Whether the store, as it was last read, keeps marks long enough for the tokens of this service. */
+  get isAnnounced(): boolean {
+    // Where nothing is kept, there is nothing to announce.
+    return this.announced >= this.own || this.own === Number.POSITIVE_INFINITY;
   }
 
   /** The epoch in what was read under the key of the witness; it is the same for nearly every look. */
@@ -50,30 +69,26 @@ export class Witness {
   async read(): Promise<number> {
     const [raw] = await this.store.read([this.key]);
     await this.settle(raw);
-    return this.kept;
+    this.readAt = this.clock.now();
+    return this.longest;
   }
 
-  /**
-   * Before a token is issued: from here on all marks are kept long enough for it.
-   *
-   * @param epoch the one that the token will name
-   */
-  async announce(epoch: string): Promise<void> {
-    if (this.announcedTo === epoch) return;
-    let [raw] = await this.store.read([this.key]);
-    // Each attempt that fails was beaten by a service whose tokens live longer than those before.
-    while (raw !== undefined && parse(raw).keepFor < this.own) {
-      const mine = format(parse(raw).epoch, this.own);
+  /** From here on whoever writes a mark keeps it long enough for the tokens of this service. */
+  async announce(): Promise<void> {
+    await this.read();
+    for (let attempt = 0; attempt < EXCHANGE_ATTEMPTS; attempt++) {
+      if (this.isAnnounced) return;
+      const { raw } = this;
+      const mine = format(this.epoch, this.own);
       const { written, current } = await this.store.writeIfUnchanged(
         this.key,
         raw,
         mine,
         undefined,
       );
-      raw = written ? mine : current;
+      await this.settle(written ? mine : current);
     }
-    // A store that has become another one meanwhile is the business of the next look.
-    if (raw !== undefined && this.epochIn(raw) === epoch) this.announcedTo = epoch;
+    throw new DenyListUnavailableError('Too many services announce themselves at once.');
   }
 
   private async begin(): Promise<string> {
@@ -86,8 +101,9 @@ export class Witness {
     const { epoch, keepFor } = parse(raw);
     this.raw = raw;
     this.epoch = epoch;
+    this.announced = keepFor;
     // Never less than before, also where the store is a new one: longer is safe.
-    this.kept = Math.max(this.kept, keepFor);
+    this.longest = Math.max(this.longest, keepFor);
   }
 }
 
@@ -98,5 +114,5 @@ function format(epoch: string, keepFor: number): string {
 function parse(raw: string): { epoch: string; keepFor: number } {
   const [epoch = '', keepFor] = raw.split(' ');
   const known = Number(keepFor);
-  return { epoch, keepFor: Number.isSafeInteger(known) && known > 0 ? known : 0 };
+  return { epoch, keepFor: Number.isFinite(known) && known > 0 ? known : 0 };
 }

@@ -131,8 +131,7 @@ export class JwtStateGuard extends AuthGuard() {
     { request, response }: Attempt,
   ): true {
     if (token.issued) this.delivery.stage(response, token.issued, origin);
-    const { presented, tip, current, issued } = token;
-    setRequestToken(request, { presented, tip, current, issued, origin, resolver: this.resolver });
+    setRequestToken(request, { ...token, origin, resolver: this.resolver });
     request.user = token.current;
     return true;
   }

@@ -15,11 +15,7 @@ import { AcceptsRefreshToken } from '../guards/accepts-refresh-token.js';
 import { JwtStateGuard } from '../guards/jwt-state.guard.js';
 import { LeavesReissuing } from '../guards/leaves-reissuing.js';
 import { requestToken } from '../guards/request-token.js';
-import {
-  InvalidGrantError,
-  InvalidGrantRequestError,
-  WrongContextError,
-} from '../jwt-state.errors.js';
+import { InvalidGrantRequestError, WrongContextError } from '../jwt-state.errors.js';
 import { Reissuer } from '../reissue/reissuer.js';
 import type { IssuedToken, TokenResponse } from '../token/issued-token.js';
 import { TokenMint } from '../token/token-mint.js';
@@ -67,12 +63,7 @@ export class RefreshTokenController {
     response: AnyResponse,
   ): Promise<Answer> {
     const byCookie = origin === 'cookie';
-    const issued = await this.redeem(token).catch((error) => {
-      // The browser would go on sending it.
-      const isDead = byCookie && error instanceof InvalidGrantError;
-      if (isDead) this.delivery.clearRefreshToken(response);
-      throw error;
-    });
+    const issued = await (this.refreshTokens as RefreshTokens).refresh(token);
     if (byCookie) {
       this.delivery.stage(response, issued, 'cookie');
       return this.withoutCookies(issued);
@@ -80,10 +71,6 @@ export class RefreshTokenController {
     this.delivery.stageInHeader(response, issued);
     // Who sends it in the body gets the next one there, though others have a cookie.
     return { ...issued.toJSON(), refresh_token: issued.refreshToken as string };
-  }
-
-  private redeem(token: string): Promise<IssuedToken> {
-    return (this.refreshTokens as RefreshTokens).refresh(token);
   }
 
   private async replace(request: AnyRequest, response: AnyResponse): Promise<Answer> {

@@ -12,7 +12,12 @@ import {
 } from '../jwt-state.errors.js';
 import { MAX_HOPS } from '../reissue/reissuer.js';
 import type { TokenComposer } from '../reissue/token-composer.js';
-import { continued, newestIn, type SessionRecord } from '../session/session-record.js';
+import {
+  chosenClaims,
+  continued,
+  newestIn,
+  type SessionRecord,
+} from '../session/session-record.js';
 import type { SessionRecords } from '../session/session-records.js';
 import type { IssuedToken } from '../token/issued-token.js';
 import type { TokenMint } from '../token/token-mint.js';
@@ -34,7 +39,11 @@ export interface RefreshTokensParts {
   readonly mint: TokenMint;
   readonly sessions: SessionRecords;
   readonly events: TokenEvents;
+  readonly scopeClaims: readonly string[];
 }
+
+/** How often an exchange begins anew when it was overtaken. */
+const ATTEMPTS = 4;
 
 /**
  * Refresh tokens, replaced at every use (RFC 9700 §4.14.2) by the same record that replaces an
@@ -59,9 +68,9 @@ export class RefreshTokens {
   }
 
   private async exchange(presented: VerifiedToken): Promise<IssuedToken> {
-    const record = await this.parts.sessions.read(presented);
-    // Twice, for the one who loses the race: then the winner's token answers for this one.
-    for (let attempt = 0; attempt < 2; attempt++) {
+    // Again for the one who loses a race: then the winner's token answers for this one.
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const record = await this.parts.sessions.read(presented);
       const tip = await this.tipOf(presented, record);
       const issued = await this.issueFrom(tip, presented, record);
       if (issued) return issued;
@@ -114,25 +123,28 @@ export class RefreshTokens {
 
   // --- what it is exchanged for --------------------------------------------------------------
 
-  /** `undefined`: somebody else was faster. */
+  /** `undefined`: somebody else was faster, or the session has moved meanwhile. */
   private async issueFrom(
     { token, continued, snapshot }: Tip,
     presented: VerifiedToken,
     record: SessionRecord | undefined,
   ): Promise<IssuedToken | undefined> {
-    const { mint, denyList, composer } = this.parts;
+    const { mint, denyList, composer, sessions, scopeClaims } = this.parts;
     const access = await composer.compose(continued, snapshot, {
       renew: true,
       after: record && newestIn(record),
     });
+    const names = chosenClaims(continued, access, undefined, scopeClaims);
+    // Before it takes effect, also where the refresh token stays the same: it does not know of it.
+    const kept = names.length > 0 ? await sessions.keep({ token: access, names }) : record;
     // To be told of the tip once more is no use of it: it stays as it is.
     const isUse = token === presented;
-    const refresh = isUse
-      ? (mint.refreshTokenFor(access, token, record?.id) as VerifiedToken)
-      : token;
+    const refresh = isUse ? (mint.refreshTokenFor(access, token) as VerifiedToken) : token;
     // Signed before it is written: what cannot be signed must not replace what works.
     const issued = mint.sign(access, refresh);
     if (isUse && (await denyList.supersede(token, refresh, 'refresh'))) return undefined;
+    // Into a tenant, say, that has been revoked since: the session must not go on beside it.
+    if ((await sessions.read(presented))?.id !== kept?.id) return undefined;
     await composer.confirmDeparture(continued, access);
     const { sub, sid, jti } = access;
     const ids = { sub, sid, jti, refreshJti: refresh.jti, predecessor: presented.jti };

@@ -1,6 +1,7 @@
 import { v7 as uuidv7 } from 'uuid';
 import { CLOCK_SKEW_MS, type Clock } from '../clock.js';
-import type { DenyList } from '../deny-list/deny-list.js';
+import type { DenyList, Look } from '../deny-list/deny-list.js';
+import { staleMarkIn } from '../deny-list/marks.js';
 import type { Scope } from '../deny-list/scopes.js';
 import type { ClaimsReader } from '../token/claims-reader.js';
 import type { IssuedToken } from '../token/issued-token.js';
@@ -46,16 +47,17 @@ export class CommitProtocol {
     const scope: Scope =
       change === 'session' ? { name: 'sid', value: sid } : { name: 'sub', value: sub };
     // Without a claims source there is no fresh truth that others could be sent to: no mark.
-    const mark = this.parts.claims.hasSource ? await this.open(scope) : undefined;
+    const known = staleMarkIn(token.marks, scope);
+    const mark = this.parts.claims.hasSource ? await this.open(scope, known) : undefined;
     return new PendingCommit(this.parts, token, scope, mark);
   }
 
-  private async open(scope: Scope): Promise<OpenMark> {
+  private async open(scope: Scope, known: string | undefined): Promise<OpenMark> {
     const { denyList, clock, settings } = this.parts;
     const owner = uuidv7();
     // The skew on top: the deadline is held against other hosts' clocks.
     const until = clock.now() + settings.handlerTimeout + CLOCK_SKEW_MS;
-    const value = await denyList.markStale(scope, { opens: { owner, until } });
+    const value = await denyList.markStale(scope, { opens: { owner, until } }, known);
     return { owner, until, value };
   }
 }
@@ -73,6 +75,7 @@ interface OpenMark {
 /** A handler between step 1 and step 4. */
 export class PendingCommit {
   readonly handler: HandlerScope;
+  private ahead: Look | undefined;
 
   constructor(
     private readonly parts: ProtocolParts,
@@ -93,7 +96,14 @@ export class PendingCommit {
     this.handler.end();
     if (!this.mark) return;
     const { owner, value } = this.mark;
-    await this.parts.denyList.markStale(this.scope, { closes: owner }, value);
+    const { denyList } = this.parts;
+    const closed = denyList.markStale(this.scope, { closes: owner }, value);
+    // For step 4, in the same breath: stores take what is asked on one connection in order.
+    const ahead = Promise.resolve(denyList.lookInStore(this.token.tip)).catch(() => undefined);
+    const final = await closed;
+    const look = await ahead;
+    // It counts if it has seen the final mark; else step 4 looks itself.
+    if (look && staleMarkIn(look.snapshot.marks, this.scope) === final) this.ahead = look;
   }
 
   /**
@@ -119,7 +129,12 @@ export class PendingCommit {
     // Its own issuer has to be asked for another one; here it is stale, which is enough.
     if (this.token.tip.seen.origin === 'foreign') return undefined;
     const request = { why: 'handler', changes, renew: settings.renew } as const;
-    const issued = await reissuer.replace(this.token.tip, request, this.token.presented);
+    const issued = await reissuer.replace(
+      this.token.tip,
+      request,
+      this.token.presented,
+      this.ahead,
+    );
     this.handler.settle(issued);
     return issued;
   }

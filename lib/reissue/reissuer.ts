@@ -1,6 +1,5 @@
-import { type DenyList, type Look, missingScopes } from '../deny-list/deny-list.js';
+import type { DenyList, Look } from '../deny-list/deny-list.js';
 import type { MarkSnapshot } from '../deny-list/marks.js';
-import type { Scope } from '../deny-list/scopes.js';
 import type { TokenEvents } from '../events/token-events.js';
 import {
   DenyListLostError,
@@ -10,6 +9,7 @@ import {
   TokenSupersededError,
   TooManySuccessorsError,
 } from '../jwt-state.errors.js';
+import { type Choosing, chosenClaims } from '../session/session-record.js';
 import type { SessionRecords } from '../session/session-records.js';
 import type { IssuedToken } from '../token/issued-token.js';
 import type { TokenMint } from '../token/token-mint.js';
@@ -35,13 +35,14 @@ export interface Succession {
  * confirmed.
  */
 export class Reissuer {
-  /** @param sessions where sessions have refresh tokens, which must learn what they have chosen */
+  /** @param sessions where sessions may have refresh tokens, which must learn what they have chosen */
   constructor(
     private readonly denyList: DenyList,
     private readonly composer: TokenComposer,
     private readonly mint: TokenMint,
     private readonly sessions: SessionRecords | undefined,
     private readonly events: TokenEvents,
+    private readonly scopeClaims: readonly string[],
   ) {}
 
   /** What the token should say now, for those who leave replacing it to others. */
@@ -58,31 +59,23 @@ export class Reissuer {
     const successor = await this.composer.compose(predecessor, snapshot, request);
     // Signed before it is written: a token that cannot be signed must not replace one that works.
     const issued = this.mint.sign(successor);
-    await this.keepChoices(predecessor, successor, request);
+    const names = chosenClaims(predecessor, successor, request.changes, this.scopeClaims);
+    // Before it takes effect: what is answered as done must be found by the next refresh.
+    await this.keep({ token: successor, names });
     const winner = await this.denyList.supersede(predecessor, successor);
-    if (winner) return { successor: winner };
+    if (winner) {
+      // Where the session is, the winner says.
+      if (!request.changes) await this.keep({ token: winner, names, insteadOf: successor.jti });
+      return { successor: winner };
+    }
     await this.composer.confirmDeparture(predecessor, successor);
     const { sub, sid, jti } = successor;
     this.events.emit('reissued', { sub, sid, jti, predecessor: predecessor.jti, why: request.why });
     return { successor, issued };
   }
 
-  /**
-   * What the session has chosen, for its refresh token: explicit changes, and what it has entered (a
-   * tenant that the source put it into), or a refresh would not know that it was revoked there.
-   *
-   * Before the successor takes effect: what is answered as done must be found by the next refresh.
-   */
-  private async keepChoices(
-    predecessor: VerifiedToken,
-    successor: VerifiedToken,
-    { changes }: ReissueRequest,
-  ): Promise<void> {
-    if (!this.sessions) return;
-    const [before, after] = [predecessor, successor].map((token) => this.denyList.scopesOf(token));
-    const entered = missingScopes(after as Scope[], before as Scope[]).map(({ name }) => name);
-    const names = [...new Set([...Object.keys(changes ?? {}), ...entered])];
-    if (names.length > 0) await this.sessions.keep(successor, names);
+  private async keep(choosing: Choosing): Promise<void> {
+    if (choosing.names.length > 0) await this.sessions?.keep(choosing);
   }
 
   /**
@@ -90,16 +83,19 @@ export class Reissuer {
    * that tip if it carries it already. For callers that have judged the token themselves.
    *
    * @param presented the token the client holds, where `current` is already a successor of it
+   * @param ahead a look at `current` that the caller has just had
    */
   async replace(
     current: VerifiedToken,
     request: ReissueRequest,
     presented: VerifiedToken = current,
+    ahead?: Look,
   ): Promise<IssuedToken> {
     if (current.seen.origin === 'foreign') throw new ForeignTokenError();
     let token = current;
     for (let hop = 0; hop <= MAX_HOPS; hop++) {
-      const { verdict, snapshot } = await this.lookAlive(token);
+      const look = (hop === 0 && ahead) || (await this.denyList.lookInStore(token));
+      const { verdict, snapshot } = this.alive(look);
       if (verdict.state === 'superseded') {
         if (!verdict.successor) throw new TokenSupersededError();
         token = verdict.successor;
@@ -116,8 +112,7 @@ export class Reissuer {
     throw new TooManySuccessorsError();
   }
 
-  private async lookAlive(token: VerifiedToken): Promise<Look> {
-    const look = await this.denyList.lookInStore(token);
+  private alive(look: Look): Look {
     const { verdict } = look;
     if (verdict.state === 'revoked') throw new TokenRevokedError();
     if (verdict.state === 'lost') throw new DenyListLostError();

@@ -40,10 +40,10 @@ export class TokenComposer {
     before: MarkSnapshot,
     request: CompositionRequest,
   ): Promise<VerifiedToken> {
-    const read = await this.readAll(predecessor, before, request.changes);
+    const marks = await this.denyList.forIssuing(before);
+    const read = await this.readAll(predecessor, marks, request.changes);
     const { claims } = read;
     const snapshot = this.asKnown(predecessor, read.snapshot);
-    await this.denyList.prepareToIssue(snapshot.epoch);
     const scopes = this.denyList.scopesOf(withClaims(predecessor, claims));
     // On a host whose clock is behind, `exp - iat` must not grow beyond what any token may live.
     const issuedAt = Math.max(snapshot.readAt, predecessor.iat * 1000);

@@ -1,6 +1,6 @@
 import { type Answer, isLater } from '../answer.js';
 import { type DenyList, type Look, missingScopes } from '../deny-list/deny-list.js';
-import { isMadeStaleBy } from '../deny-list/marks.js';
+import { isMadeStaleBy, type Mark } from '../deny-list/marks.js';
 import type { Stale, StaleReason, Superseded } from '../deny-list/verdict.js';
 import type { ReissueReason } from '../events/events.js';
 import type { TokenEvents } from '../events/token-events.js';
@@ -38,6 +38,8 @@ export interface ResolvedToken {
   readonly current: VerifiedToken;
   /** What the client should hold from now on, if that is another one. */
   readonly issued: IssuedToken | undefined;
+  /** By which the tip was judged; none where the store did not answer. */
+  readonly marks: readonly Mark[];
 }
 
 /**
@@ -81,7 +83,8 @@ export class TokenResolver {
   resolveAtOnce(presented: VerifiedToken, onStale: () => StalePolicy): Answer<ResolvedToken> {
     const look = this.look(presented);
     // What nearly every request is: an active token, and a store that knows it without asking.
-    if (!isLater(look) && look?.verdict.state === 'active') return this.found(presented, presented);
+    if (!isLater(look) && look?.verdict.state === 'active')
+      return this.found(presented, presented, look);
     return this.follow(presented, look, onStale);
   }
 
@@ -101,7 +104,7 @@ export class TokenResolver {
         case 'lost':
           throw new DenyListLostError();
         case 'active':
-          return this.found(presented, token);
+          return this.found(presented, token, look);
         case 'superseded':
           if (token === presented) this.announceUse(token, verdict);
           token = this.successorOf(verdict, token === presented);
@@ -110,16 +113,17 @@ export class TokenResolver {
           const policy = onStale();
           // Who has nowhere to put a new one, or cannot sign, takes it as its application always did.
           if (verdict.why === 'legacy' && (policy === 'refuse' || !this.mint.canSign)) {
-            return this.found(presented, token);
+            return this.found(presented, token, look);
           }
           if (policy === 'refuse' || !this.canReplace(token, verdict)) throw new TokenStaleError();
-          if (policy === 'ignore') return this.found(presented, token);
+          if (policy === 'ignore') return this.found(presented, token, look);
           if (policy === 'leave') {
-            return this.found(presented, token, await this.reissuer.freshClaims(token));
+            return this.found(presented, token, look, await this.reissuer.freshClaims(token));
           }
           const { successor, issued } = await this.reissueOnce(token, look, verdict.why);
           if (issued && this.knowsAll(successor, look)) {
-            return { presented, tip: successor, current: effectiveToken(successor), issued };
+            const { marks } = look.snapshot;
+            return { presented, tip: successor, current: effectiveToken(successor), issued, marks };
           }
           token = successor;
         }
@@ -128,9 +132,14 @@ export class TokenResolver {
     throw new TooManySuccessorsError();
   }
 
-  private found(presented: VerifiedToken, tip: VerifiedToken, fresh?: Claims): ResolvedToken {
+  private found(
+    presented: VerifiedToken,
+    tip: VerifiedToken,
+    { snapshot: { marks } }: Look,
+    fresh?: Claims,
+  ): ResolvedToken {
     const issued = tip !== presented && this.mint.canSign ? this.mint.sign(tip) : undefined;
-    return { presented, tip, current: effectiveToken(tip, fresh), issued };
+    return { presented, tip, current: effectiveToken(tip, fresh), issued, marks };
   }
 
   private successorOf({ at, successor }: Superseded, isPresented: boolean): VerifiedToken {
@@ -188,5 +197,5 @@ export class TokenResolver {
 
 /** The store does not answer, and the application would rather go on. */
 function unchecked(presented: VerifiedToken, tip: VerifiedToken): ResolvedToken {
-  return { presented, tip, current: effectiveToken(tip), issued: undefined };
+  return { presented, tip, current: effectiveToken(tip), issued: undefined, marks: [] };
 }

@@ -1,17 +1,22 @@
+import { isDeepStrictEqual } from 'node:util';
 import { isObject } from '../token/token-form.js';
 import { timeOfTokenId } from '../token/token-id.js';
-import { applicationClaims, type VerifiedToken, withClaims } from '../token/verified-token.js';
+import {
+  applicationClaims,
+  type Claims,
+  type VerifiedToken,
+  withClaims,
+} from '../token/verified-token.js';
 
 /*
- * What a session has chosen since its log-in. An access token hands that on by itself; a refresh
- * token was made before it, so it is kept beside, and read by a refresh only.
- *
- * Like a mark, the record has an id, new at each change: a refresh token has seen it or not. What it
- * has seen is in its claims already, and may have been overtaken there by what the claims source
- * said since. What it has not seen is laid over them.
+ * What a session has chosen since its log-in, and where it has moved: explicit changes, and the
+ * scopes (a tenant) that the claims source has put it into or taken it out of. An access token hands
+ * that on by itself; a refresh token was made before it, so it is kept beside, claim by claim, and
+ * laid over the refresh token by whoever exchanges that.
  */
 
 export interface SessionRecord {
+  /** New at each change, so that who has read it can tell that it has changed. */
   readonly id: string;
   readonly choices: Readonly<Record<string, Choice>>;
   /** The revocations that were there when the session entered the scopes it has chosen. */
@@ -25,17 +30,37 @@ interface Choice {
   readonly jti: string;
 }
 
-/** The record with what a new token has chosen. @param names the claims that were chosen */
+/** The claims that a token has otherwise than the one it replaces, and that the session is to keep. */
+export function chosenClaims(
+  before: VerifiedToken,
+  after: VerifiedToken,
+  changes: Claims | undefined,
+  scopeClaims: readonly string[],
+): string[] {
+  const moved = scopeClaims.filter((name) => !isDeepStrictEqual(before[name], after[name]));
+  return [...new Set([...Object.keys(changes ?? {}), ...moved])];
+}
+
+export interface Choosing {
+  /** The token that holds them. */
+  readonly token: VerifiedToken;
+  /** The claims that were chosen. */
+  readonly names: readonly string[];
+  /** A token that was to hold them and came too late: what it has set does not count. */
+  readonly insteadOf?: string | undefined;
+}
+
+/** The record with what a new token has chosen. */
 export function withChoices(
   record: SessionRecord | undefined,
-  token: VerifiedToken,
-  names: readonly string[],
+  { token, names, insteadOf }: Choosing,
   id: string,
 ): SessionRecord {
   const choices = { ...record?.choices };
   for (const name of names) {
-    const standing = choices[name];
-    if (standing && isNewer(standing.jti, token.jti)) continue;
+    const standing = choices[name]?.jti;
+    const isOvertaken = standing !== undefined && isNewer(standing, token.jti);
+    if (isOvertaken && standing !== insteadOf) continue;
     choices[name] = { value: token[name], jti: token.jti };
   }
   const revoked = new Set([...(record?.revoked ?? []), ...(token.seen.revoked ?? [])]);
@@ -44,7 +69,7 @@ export function withChoices(
 
 /** A refresh token with what the session has chosen since it was made, and what that knows. */
 export function continued(token: VerifiedToken, record: SessionRecord | undefined): VerifiedToken {
-  if (!record || token.seen.session === record.id) return token;
+  if (!record) return token;
   const claims = applicationClaims(token);
   for (const [name, { value }] of Object.entries(record.choices)) {
     if (value === undefined) delete claims[name];

@@ -7,10 +7,15 @@ import type { TokenSigner } from '../token/token-signer.js';
 import { SESSION_TYPE } from '../token/token-types.js';
 import type { TokenVerifier } from '../token/token-verifier.js';
 import type { VerifiedToken } from '../token/verified-token.js';
-import { isSessionRecord, type SessionRecord, withChoices } from './session-record.js';
+import {
+  type Choosing,
+  isSessionRecord,
+  type SessionRecord,
+  withChoices,
+} from './session-record.js';
 
 /** A record is exchanged against the one that stands there; this often it may have moved on. */
-const EXCHANGE_ATTEMPTS = 20;
+const EXCHANGE_ATTEMPTS = 100;
 
 export interface SessionRecordSettings {
   /** Milliseconds from `auth_time` on. */
@@ -33,17 +38,22 @@ export class SessionRecords {
     private readonly settings: SessionRecordSettings,
   ) {}
 
-  /** Adds what this token has chosen. @throws DenyListUnavailableError where that is not confirmed */
-  async keep(token: VerifiedToken, names: readonly string[]): Promise<void> {
+  /**
+   * Adds what a token has chosen. Answers the record as it stands then.
+   *
+   * @throws DenyListUnavailableError where that is not confirmed
+   */
+  async keep(choosing: Choosing): Promise<SessionRecord> {
+    const { token } = choosing;
     const key = this.keys.session(token.sid);
     let standing: string | undefined;
     for (let attempt = 0; attempt < EXCHANGE_ATTEMPTS; attempt++) {
       const before = standing === undefined ? undefined : await this.open(standing, token);
-      const record = withChoices(before, token, names, newMarkId(this.clock.now()));
+      const record = withChoices(before, choosing, newMarkId(this.clock.now()));
       const sealed = this.seal(record, token);
       const ttl = this.lifetimeOf(token);
       const result = await this.store.writeIfUnchanged(key, standing, sealed, ttl);
-      if (result.written) return;
+      if (result.written) return record;
       standing = result.current;
     }
     throw new DenyListUnavailableError('Too many changes to one session at once.');

@@ -51,7 +51,6 @@ export class SessionStarter {
   async start(context: IssueContext, given: Claims | undefined): Promise<IssuedToken> {
     const { subject } = context;
     const { claims, snapshot } = await this.readClaims(context, given);
-    await this.denyList.prepareToIssue(snapshot.epoch);
     const now = this.clock.now();
     const authTime = toSeconds(snapshot.readAt);
     const sid = uuidv7({ msecs: now });

@@ -78,18 +78,14 @@ export class TokenMint {
    * is made from these, and knows the stale marks that they do; none ends a refresh token itself.
    *
    * @param predecessor the refresh token it replaces
-   * @param session the record of the session that these claims take account of
    * @returns `undefined` where sessions have none
    */
-  refreshTokenFor(
-    access: VerifiedToken,
-    predecessor?: VerifiedToken,
-    session?: string,
-  ): VerifiedToken | undefined {
+  refreshTokenFor(access: VerifiedToken, predecessor?: VerifiedToken): VerifiedToken | undefined {
     const { refreshTokens } = this.settings;
     if (!refreshTokens) return undefined;
-    const { until: _, ...known } = access.seen;
-    const seen = { ...known, ...(session !== undefined && { session }) };
+    const { until, stale, ...known } = access.seen;
+    // What is provisional knows of no mark for as long as a refresh token lives.
+    const seen = { ...known, ...(stale && until === undefined && { stale }) };
     const jti = nextTokenId(this.clock.now(), predecessor?.jti);
     const exp = this.expiryOf(refreshTokens.lifetime, access.iat * 1000, access.auth_time);
     return { ...access, jti, exp, seen };

@@ -99,8 +99,7 @@ function isSeen(value: unknown): value is Seen {
     typeof value.epoch === 'string' &&
     isIdList(value.stale) &&
     isIdList(value.revoked) &&
-    (value.until === undefined || isTime(value.until)) &&
-    (value.session === undefined || typeof value.session === 'string')
+    (value.until === undefined || isTime(value.until))
   );
 }
 

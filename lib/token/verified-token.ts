@@ -18,8 +18,6 @@ export interface Seen {
    * when the claims were read.
    */
   readonly until?: number;
-  /** In a refresh token: the record of the session's choices that its claims take account of. */
-  readonly session?: string;
   /**
    * Set on tokens that this module did not make and that have seen nothing: `legacy` is one of the
    * application's own from before, `foreign` another issuer's. Never in a signed token.
