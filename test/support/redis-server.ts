@@ -14,6 +14,8 @@ export interface RedisServerOptions {
   port?: number;
   /** More command line arguments, such as `['--maxmemory', '2mb']`. */
   args?: string[];
+  /** A configuration file, which comes before all arguments: Sentinel needs one of its own. */
+  config?: string;
 }
 
 /**
@@ -33,12 +35,14 @@ export class RedisServer {
   private constructor(
     readonly port: number,
     private readonly args: readonly string[],
+    private readonly config: string | undefined,
   ) {}
 
   /** Starts a server and waits until it answers PING. */
   static async start(options: RedisServerOptions = {}): Promise<RedisServer> {
     for (let attempt = 1; ; attempt++) {
-      const server = new RedisServer(options.port ?? (await freePort()), options.args ?? []);
+      const port = options.port ?? (await freePort());
+      const server = new RedisServer(port, options.args ?? [], options.config);
       try {
         await server.spawn();
         return server;
@@ -109,6 +113,7 @@ export class RedisServer {
     const child = spawn(
       redisBinary(),
       [
+        ...(this.config ? [this.config] : []),
         ...['--port', String(this.port), '--bind', HOST, '--dir', directory],
         ...['--save', '', '--appendonly', 'no', '--daemonize', 'no'],
         ...this.args,
@@ -211,7 +216,7 @@ function redisBinary(): string {
   );
 }
 
-function freePort(): Promise<number> {
+export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.once('error', reject);

@@ -1,0 +1,168 @@
+import { Logger } from '@nestjs/common';
+import type { NearCopy } from '../deny-list/deny-list.store.js';
+import type { NativeStore, NativeStoreSettings } from '../deny-list/native-store.js';
+import { redisVerbs } from '../deny-list/redis.commands.js';
+import { JwtStateConfigError } from '../jwt-state.errors.js';
+import { createLink } from './create-link.js';
+import { Heartbeat } from './heartbeat.js';
+import { LinkSupervisor } from './link-supervisor.js';
+import { NearValues } from './near-values.js';
+import type { LinkCommands, RedisLink } from './redis-link.js';
+import type { RedisDenyListConfig } from './resolve-options.js';
+import { Sentries } from './sentries.js';
+import { Silence } from './silence.js';
+import { Tracking } from './tracking.js';
+
+/** So often in a lease the server is asked whether it still answers. */
+const BEATS_PER_LEASE = 4;
+
+/** What belongs to one time between opening and closing. */
+interface Session {
+  readonly supervisor: LinkSupervisor;
+  readonly prefix: string;
+  readonly sentries: Sentries | undefined;
+}
+
+/** The deny list on a Redis of its own, with a copy of its answers in this process. */
+export class RedisNativeStore implements NativeStore {
+  readonly atomic = 'store';
+  readonly ephemeral = false;
+  readonly near: NearCopy | undefined;
+  private readonly values: NearValues | undefined;
+  private readonly heartbeat: Heartbeat | undefined;
+  private readonly silence = new Silence(() => this.session?.supervisor.startOver());
+  private session: Session | undefined;
+
+  constructor(private readonly config: RedisDenyListConfig) {
+    if (!config.nearCopy) return;
+    const { size, lease } = config.nearCopy;
+    const values = new NearValues(size, lease, () => performance.now());
+    const interval = lease / BEATS_PER_LEASE;
+    const heartbeat = new Heartbeat(() => this.beat(values, lease - interval), interval);
+    this.values = values;
+    this.heartbeat = heartbeat;
+    this.near = {
+      recall: (keys) => {
+        heartbeat.need();
+        return values.recall(keys);
+      },
+      complete: (keys) => this.complete(values, keys),
+    };
+  }
+
+  async open({ prefix }: NativeStoreSettings): Promise<void> {
+    if (this.session) {
+      throw new JwtStateConfigError(
+        'This cache of redisDenyList() is in use already. Call it once for each module.',
+      );
+    }
+    const logger = new Logger('JwtStateModule');
+    const supervisor = new LinkSupervisor(
+      logger,
+      (listener) => {
+        const tracking = this.values && new Tracking(this.values, prefix);
+        return { link: createLink(this.config, tracking, listener), tracking };
+      },
+      () => this.session?.sentries?.checkNow(),
+    );
+    const needsSentries = supervisor.link.isCluster && Sentries.areOfUse(prefix);
+    const sentries = needsSentries
+      ? new Sentries(() => supervisor.link.commands, prefix, logger)
+      : undefined;
+    this.session = { supervisor, prefix, sentries };
+    try {
+      await supervisor.open();
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+    sentries?.start();
+    if (this.config.target.kind !== 'client') this.silence.start();
+  }
+
+  async close(): Promise<void> {
+    const { session } = this;
+    this.session = undefined;
+    this.heartbeat?.stop();
+    this.silence.stop();
+    session?.sentries?.stop();
+    this.values?.deafen();
+    await session?.supervisor.close();
+  }
+
+  async read(keys: readonly string[]): Promise<(string | undefined)[]> {
+    const { commands, isCluster } = this.link;
+    const question = this.values?.ask(keys);
+    try {
+      const answer = await this.silence.over(() => redisVerbs.read(commands, [...keys], isCluster));
+      if (question) this.values?.answered(question, answer);
+      return answer;
+    } catch (error) {
+      if (question) this.values?.unanswered(question);
+      throw error;
+    }
+  }
+
+  async write(key: string, value: string, ttl: number | undefined): Promise<void> {
+    await this.changing(key, () => redisVerbs.write(this.commands, key, value, ttl));
+  }
+
+  writeIfAbsent(key: string, value: string, ttl: number | undefined) {
+    return this.changing(key, () => redisVerbs.writeIfAbsent(this.commands, key, value, ttl));
+  }
+
+  writeIfUnchanged(
+    key: string,
+    expected: string | undefined,
+    value: string,
+    ttl: number | undefined,
+  ) {
+    return this.changing(key, () =>
+      redisVerbs.writeIfUnchanged(this.commands, key, expected, value, ttl),
+    );
+  }
+
+  /** Throws before it is opened and after it is closed. */
+  get commands(): LinkCommands {
+    return this.link.commands;
+  }
+
+  /** One connection; a cluster has several. */
+  get isOrdered(): boolean {
+    return !this.link.isCluster;
+  }
+
+  private get link(): RedisLink {
+    if (this.session) return this.session.supervisor.link;
+    throw new Error('The deny list on Redis is not open: JwtStateModule opens and closes it.');
+  }
+
+  private async complete(values: NearValues, keys: readonly string[]) {
+    const known = keys.map((key) => values.recallOne(key));
+    const missing = keys.filter((_, index) => known[index] === undefined);
+    const answers = missing.length > 0 ? await this.read(missing) : [];
+    let next = 0;
+    return known.map((value) => (value === undefined ? answers[next++] : (value ?? undefined)));
+  }
+
+  /** This process must not see its own write later than others do. */
+  private async changing<T>(key: string, write: () => Promise<T>): Promise<T> {
+    this.values?.invalidate(key);
+    try {
+      return await this.silence.over(write);
+    } finally {
+      // Also where it failed: it may have happened all the same.
+      this.values?.invalidate(key);
+    }
+  }
+
+  /** Any read proves that the server answers, and a read of its own keys is always permitted. */
+  private async beat(values: NearValues, enough: number): Promise<void> {
+    const { session } = this;
+    if (!session || values.trustedFor > enough) return;
+    const question = values.ask([]);
+    const { commands } = session.supervisor.link;
+    await this.silence.over(() => commands.get(session.prefix));
+    values.answered(question, []);
+  }
+}
