@@ -194,8 +194,9 @@ export class JwtStateOptions {
   clockTolerance?: Duration = '5s';
   accessToken?: AccessTokenOptions = new AccessTokenOptions();
   /**
-   * How many tokens are remembered whose signature was checked, so that it is checked once and not
-   * with every request; `0`: none. Times and the deny list are looked at every time.
+   * How many tokens are remembered (for a while up to twice as many) whose signature was checked, so
+   * that it is checked once and not with every request; `0`: none. Times and the deny list are looked
+   * at every time.
    */
   verifiedTokens?: number = 10_000;
   /** The function that reads the truth. Without it, only explicit changes are reissued. */

@@ -13,6 +13,9 @@ export interface Credential {
 
 /** RFC 6750 §2.1: one space or more, then b64token. Nothing may follow. */
 const BEARER = /^Bearer +([A-Za-z0-9._~+/-]+=*)$/i;
+/** As nearly everybody writes it. */
+const PLAIN = 'Bearer ';
+const SPACE = 0x20;
 
 const BEARER_BY_NAME = /^bearer(\s|$)/i;
 const NAME = 'authorization';
@@ -41,13 +44,22 @@ export class CredentialReader {
 function credentialsIn(headers: readonly string[]): Credential[] {
   const credentials: Credential[] = [];
   for (const value of headers) {
-    const token = BEARER.exec(value)?.[1];
+    const token = tokenIn(value);
     if (token !== undefined) credentials.push({ token, origin: 'header' });
     else if (BEARER_BY_NAME.test(value)) {
       throw new TokenInvalidError('the Authorization header is malformed');
     }
   }
   return credentials;
+}
+
+/** What follows is of any form here: whoever takes it apart refuses what is no token. */
+function tokenIn(value: string): string | undefined {
+  const isPlain =
+    value.length > PLAIN.length &&
+    value.startsWith(PLAIN) &&
+    value.charCodeAt(PLAIN.length) !== SPACE;
+  return isPlain ? value.slice(PLAIN.length) : BEARER.exec(value)?.[1];
 }
 
 /**

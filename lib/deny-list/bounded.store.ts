@@ -28,7 +28,6 @@ export interface AvailabilityListener {
  */
 export class BoundedStore implements DenyListStore {
   readonly near: NearCopy | undefined;
-  readonly writeBothIfAbsent: DenyListStore['writeBothIfAbsent'];
   private failures = 0;
   private retryAt = 0;
   private announcedDown = false;
@@ -41,10 +40,6 @@ export class BoundedStore implements DenyListStore {
     private readonly listener: AvailabilityListener,
   ) {
     const { near } = store;
-    if (store.writeBothIfAbsent) {
-      this.writeBothIfAbsent = (first: Entry, second: Entry) =>
-        this.bound(async () => store.writeBothIfAbsent?.(first, second) as never);
-    }
     // What is known in this process can be said whether or not the store answers.
     this.near = near && {
       recall: (keys) => near.recall(keys),
@@ -56,8 +51,16 @@ export class BoundedStore implements DenyListStore {
     return this.store.atomic;
   }
 
+  get writeBothIfAbsent(): DenyListStore['writeBothIfAbsent'] {
+    return this.store.writeBothIfAbsent && this.writeBoth;
+  }
+
   get isOrdered() {
     return this.store.isOrdered ?? false;
+  }
+
+  get version() {
+    return this.store.version;
   }
 
   get ephemeral() {
@@ -92,6 +95,9 @@ export class BoundedStore implements DenyListStore {
   ) {
     return this.bound(() => this.store.writeIfUnchanged(key, expected, value, ttl));
   }
+
+  private readonly writeBoth = (first: Entry, second: Entry) =>
+    this.bound(() => (this.store as Required<DenyListStore>).writeBothIfAbsent(first, second));
 
   private async bound<T>(call: () => Promise<T>): Promise<T> {
     if (this.isShut()) throw new DenyListUnavailableError();

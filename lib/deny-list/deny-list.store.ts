@@ -61,6 +61,13 @@ export interface DenyListStore {
   /** One process, no other sees it, gone with it. */
   readonly ephemeral: boolean;
 
+  /**
+   * Another one whenever what {@link read} or {@link near} would answer at once may have changed, save
+   * by an entry's coming to its end; `undefined`: nobody can say. Only where they answer without a
+   * promise.
+   */
+  readonly version?: number | undefined;
+
   /** A copy in this process, where the store keeps one. */
   readonly near?: NearCopy | undefined;
 }

@@ -118,14 +118,28 @@ export class DenyList {
    * copy says lets a request run; whatever has other consequences is asked of the store itself.
    */
   look(token: VerifiedToken): Answer<Look> {
-    const { near } = this.store;
-    if (!near || !this.witness.isAnnounced) return this.lookInStore(token);
+    if (!this.witness.isAnnounced) return this.lookInStore(token);
     const plan = this.planOf(token);
     const readAt = this.clock.now();
+    const { near, version } = this.store;
+    const quiet = plan.recall(version);
+    if (quiet) return this.lookOf(token, plan, quiet, readAt);
+    if (!near) return this.readAll(token, 'access', plan, readAt);
     const known = near.recall(plan.keys);
     return known
-      ? this.trustIfActive(token, plan, known, readAt)
+      ? this.trustIfActive(token, plan, known, readAt, version)
       : near.complete(plan.keys).then((values) => this.trustIfActive(token, plan, values, readAt));
+  }
+
+  private lookOf(
+    token: VerifiedToken,
+    plan: LookPlan,
+    records: Records,
+    readAt: number,
+    now = readAt,
+  ): Answer<Look> {
+    const look = this.judged(token, plan, records, undefined, readAt, now);
+    return look.verdict.state === 'active' ? look : this.lookInStore(token);
   }
 
   private trustIfActive(
@@ -133,13 +147,12 @@ export class DenyList {
     plan: LookPlan,
     values: readonly (string | undefined)[],
     readAt: number,
+    version?: number,
   ): Answer<Look> {
     const records = this.parse(plan, values);
-    if (this.isComplete(token, records)) {
-      const look = this.judged(token, plan, records, undefined, readAt);
-      if (look.verdict.state === 'active') return look;
-    }
-    return this.lookInStore(token);
+    if (!this.isComplete(token, records)) return this.lookInStore(token);
+    plan.remember(records, version);
+    return this.lookOf(token, plan, records, readAt, this.clock.now());
   }
 
   /**
@@ -161,13 +174,21 @@ export class DenyList {
     });
   }
 
-  private readAll(token: VerifiedToken, kind: TokenKind): Answer<Look> {
-    const plan = this.planOf(token);
-    const readAt = this.clock.now();
+  private readAll(
+    token: VerifiedToken,
+    kind: TokenKind,
+    plan = this.planOf(token),
+    readAt = this.clock.now(),
+  ): Answer<Look> {
     const values = this.store.read(plan.keys);
-    return isLater(values)
-      ? values.then((read) => this.settle(token, kind, plan, this.parse(plan, read), readAt))
-      : this.settle(token, kind, plan, this.parse(plan, values), readAt);
+    if (isLater(values)) {
+      return values.then((read) =>
+        this.settle(token, kind, plan, this.parse(plan, read), readAt, this.clock.now()),
+      );
+    }
+    const records = this.parse(plan, values);
+    if (this.isComplete(token, records)) plan.remember(records, this.store.version);
+    return this.settle(token, kind, plan, records, readAt, readAt);
   }
 
   /** What to read of a token never changes. */
@@ -185,9 +206,10 @@ export class DenyList {
     plan: LookPlan,
     records: Records,
     readAt: number,
+    now: number,
   ): Answer<Look> {
     return this.isComplete(token, records)
-      ? this.judged(token, plan, records, undefined, readAt)
+      ? this.judged(token, plan, records, undefined, readAt, now)
       : this.askFurther(token, kind, plan, records, readAt);
   }
 
@@ -239,10 +261,11 @@ export class DenyList {
     records: Records,
     successor: Successor | undefined,
     readAt: number,
+    now = this.clock.now(),
   ): Look {
     const { marks } = records;
     return {
-      verdict: judge(token, records, successor, this.clock.now(), this.settings.onLoss),
+      verdict: judge(token, records, successor, now, this.settings.onLoss),
       snapshot: { epoch: records.epoch as string, scopes, marks, readAt },
     };
   }

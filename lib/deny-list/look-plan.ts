@@ -56,11 +56,31 @@ export class LookPlan {
   readonly scopes: readonly Scope[];
   readonly keys: readonly string[];
   private readonly marks: MarkPlan;
+  private quiet: Records | undefined;
+  private quietAt: number | undefined;
 
   constructor({ jti, sid }: VerifiedToken, scopes: readonly Scope[], names: DenyListKeys) {
     this.scopes = scopes;
     this.marks = new MarkPlan(scopes, names);
     this.keys = [names.next(jti), names.jti(jti), names.sid(sid), ...this.marks.keys];
+  }
+
+  /**
+   * The records of a token about which the store had nothing to say, if it is still the same store:
+   * what is absent can change by a write only. So most requests need not read at all.
+   *
+   * @param version of the store
+   */
+  recall(version: number | undefined): Records | undefined {
+    return version !== undefined && version === this.quietAt ? this.quiet : undefined;
+  }
+
+  remember(records: Records, version: number | undefined): void {
+    const { sessionRevoked, token, next, marks } = records;
+    const isQuiet = !sessionRevoked && token === undefined && next === undefined;
+    if (version === undefined || !isQuiet || marks !== NO_MARKS) return;
+    this.quiet = records;
+    this.quietAt = version;
   }
 
   parse(values: readonly (string | undefined)[], witness: Witness): Records {

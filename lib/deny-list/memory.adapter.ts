@@ -18,6 +18,8 @@ export class MemoryAdapter extends EventEmitter {
   /** Keyv keeps its own options here. */
   opts: Record<string, unknown> = {};
   namespace?: string;
+  /** Counts the changes, save by an entry's coming to its end. */
+  version = 0;
   private readonly entries = new Map<string, Entry>();
   private readonly timer = setInterval(() => void this.purge(), PURGE_EVERY_MS).unref();
 
@@ -34,15 +36,18 @@ export class MemoryAdapter extends EventEmitter {
   }
 
   set(key: string, value: unknown, ttl?: number): true {
+    this.version += 1;
     this.entries.set(key, { value, expires: ttl === undefined ? undefined : Date.now() + ttl });
     return true;
   }
 
   delete(key: string): boolean {
+    this.version += 1;
     return this.entries.delete(key);
   }
 
   clear(): void {
+    this.version += 1;
     this.entries.clear();
   }
 

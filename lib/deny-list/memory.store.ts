@@ -14,6 +14,10 @@ export class MemoryStore implements DenyListStore {
 
   constructor(private readonly adapter: MemoryAdapter) {}
 
+  get version(): number {
+    return this.adapter.version;
+  }
+
   read(keys: readonly string[]): (string | undefined)[] {
     return keys.map((key) => this.get(key));
   }

@@ -1,4 +1,4 @@
-import { StoreAnswerError } from './deny-list.store.js';
+import { type Entry, type Standing, StoreAnswerError } from './deny-list.store.js';
 
 /** The commands used of a node-redis client, standalone, Sentinel or cluster. */
 export interface RedisCommands {
@@ -17,6 +17,16 @@ if (current or '') ~= ARGV[1] then return current or '' end
 if ARGV[3] == '' then redis.call('SET', KEYS[1], ARGV[2])
 else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
 return false`;
+
+/** Each where nothing stands, the second only after the first. Answers what stood there. */
+const WRITE_BOTH_IF_ABSENT = `
+local standing = redis.call('GET', KEYS[1])
+if standing then return {standing, ''} end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+standing = redis.call('GET', KEYS[2])
+if standing then return {'', standing} end
+redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4])
+return {'', ''}`;
 
 /**
  * The verbs of a deny list in commands of Redis, under the names as they stand there. Redis's own PX
@@ -64,6 +74,20 @@ export const redisVerbs = {
     const answer = await client.eval(WRITE_IF_UNCHANGED, command).catch(rethrowPermission);
     if (answer === null) return { written: true };
     return { written: false, current: toText(answer) || undefined };
+  },
+
+  /** @param entries under their names in Redis, which lie on one server */
+  async writeBothIfAbsent(
+    client: RedisCommands,
+    ...entries: readonly [Entry, Entry]
+  ): Promise<readonly [Standing, Standing]> {
+    const command = {
+      keys: entries.map(({ key }) => key),
+      arguments: entries.flatMap(({ value, ttl }) => [value, String(ttl)]),
+    };
+    const answer = await client.eval(WRITE_BOTH_IF_ABSENT, command).catch(rethrowPermission);
+    if (!Array.isArray(answer)) throw new Error('Redis did not confirm the write.');
+    return [toText(answer[0]) || undefined, toText(answer[1]) || undefined];
   },
 };
 

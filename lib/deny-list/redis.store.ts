@@ -1,4 +1,4 @@
-import type { DenyListStore } from './deny-list.store.js';
+import type { DenyListStore, Entry } from './deny-list.store.js';
 import { type RedisCommands, redisVerbs } from './redis.commands.js';
 
 /** What @keyv/redis offers beside Keyv's own verbs. No import: Redis is an optional peer. */
@@ -21,8 +21,17 @@ export class RedisStore implements DenyListStore {
   readonly isOrdered: boolean;
   private wasOpen = false;
 
+  readonly writeBothIfAbsent: DenyListStore['writeBothIfAbsent'];
+
   constructor(private readonly adapter: KeyvRedisAdapter) {
     this.isOrdered = !adapter.isCluster();
+    // Two keys lie on two servers of a cluster, as a rule.
+    if (!adapter.isCluster()) {
+      this.writeBothIfAbsent = async (...entries) => {
+        const named = entries.map((entry) => ({ ...entry, key: this.name(entry.key) }));
+        return redisVerbs.writeBothIfAbsent(await this.client(), ...(named as [Entry, Entry]));
+      };
+    }
   }
 
   async read(keys: readonly string[]): Promise<(string | undefined)[]> {

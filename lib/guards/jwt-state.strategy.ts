@@ -73,7 +73,7 @@ export class JwtStateStrategy extends PassportStrategy(Strategy) implements OnAp
   validate(request: AnyRequest, payload: unknown): VerifiedToken {
     const { text, candidate, key } = this.underWay.get(request) as Required<UnderWay>;
     const token = this.verifier.accept(payload, candidate);
-    this.verifier.remember(text, { token, candidate, key });
+    this.verifier.remember({ text, token, candidate, key });
     return token;
   }
 

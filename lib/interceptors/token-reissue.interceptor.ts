@@ -40,9 +40,20 @@ export class TokenReissueInterceptor implements NestInterceptor {
     private readonly delivery: TokenDelivery,
   ) {}
 
-  async intercept(context: ExecutionContext, next: CallHandler): Promise<Observable<unknown>> {
+  /** Other handlers of the controller pass through here as well, so theirs is the short way. */
+  intercept(
+    context: ExecutionContext,
+    next: CallHandler,
+  ): Observable<unknown> | Promise<Observable<unknown>> {
     const scope = this.reflector.get<ChangeScope>(REISSUES_TOKEN, context.getHandler());
-    if (scope === undefined) return next.handle();
+    return scope === undefined ? next.handle() : this.runProtocol(scope, context, next);
+  }
+
+  private async runProtocol(
+    scope: ChangeScope,
+    context: ExecutionContext,
+    next: CallHandler,
+  ): Promise<Observable<unknown>> {
     const http = context.switchToHttp();
     const request = http.getRequest<AnyRequest>();
     if (running.has(request)) return next.handle();

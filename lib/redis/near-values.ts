@@ -40,6 +40,8 @@ export class NearValues {
   /** Counts the news of keys that somebody waits for. */
   private moment = 0;
   private isHearing = false;
+  /** Counts what has changed in the values that are known. */
+  private changes = 0;
   private trustedUntil = Number.NEGATIVE_INFINITY;
 
   /**
@@ -57,6 +59,11 @@ export class NearValues {
 
   get size(): number {
     return this.known.size;
+  }
+
+  /** Another one whenever what is known may have changed; `undefined` while none may be believed. */
+  get version(): number | undefined {
+    return this.now() < this.trustedUntil ? this.changes : undefined;
   }
 
   /** How many keys somebody waits for. */
@@ -130,6 +137,7 @@ export class NearValues {
 
   /** This entry has changed, or is about to. */
   invalidate(key: string): void {
+    this.changes += 1;
     this.known.delete(key);
     const pending = this.pending.get(key);
     if (!pending) return;
@@ -139,6 +147,7 @@ export class NearValues {
 
   /** Every entry may have changed. */
   clear(): void {
+    this.changes += 1;
     this.generation += 1;
     this.known.clear();
   }

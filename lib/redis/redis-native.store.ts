@@ -1,5 +1,5 @@
 import { Logger } from '@nestjs/common';
-import type { NearCopy } from '../deny-list/deny-list.store.js';
+import type { Entry, NearCopy } from '../deny-list/deny-list.store.js';
 import type { NativeStore, NativeStoreSettings } from '../deny-list/native-store.js';
 import { redisVerbs } from '../deny-list/redis.commands.js';
 import { JwtStateConfigError } from '../jwt-state.errors.js';
@@ -48,6 +48,11 @@ export class RedisNativeStore implements NativeStore {
       },
       complete: (keys) => this.complete(values, keys),
     };
+  }
+
+  get version(): number | undefined {
+    this.heartbeat?.need();
+    return this.values?.version;
   }
 
   async open({ prefix }: NativeStoreSettings): Promise<void> {
@@ -104,11 +109,11 @@ export class RedisNativeStore implements NativeStore {
   }
 
   async write(key: string, value: string, ttl: number | undefined): Promise<void> {
-    await this.changing(key, () => redisVerbs.write(this.commands, key, value, ttl));
+    await this.changing([key], () => redisVerbs.write(this.commands, key, value, ttl));
   }
 
   writeIfAbsent(key: string, value: string, ttl: number | undefined) {
-    return this.changing(key, () => redisVerbs.writeIfAbsent(this.commands, key, value, ttl));
+    return this.changing([key], () => redisVerbs.writeIfAbsent(this.commands, key, value, ttl));
   }
 
   writeIfUnchanged(
@@ -117,10 +122,20 @@ export class RedisNativeStore implements NativeStore {
     value: string,
     ttl: number | undefined,
   ) {
-    return this.changing(key, () =>
+    return this.changing([key], () =>
       redisVerbs.writeIfUnchanged(this.commands, key, expected, value, ttl),
     );
   }
+
+  /** Two keys lie on two servers of a cluster, as a rule. */
+  get writeBothIfAbsent(): NativeStore['writeBothIfAbsent'] {
+    return this.isOrdered ? this.writeBoth : undefined;
+  }
+
+  private readonly writeBoth = (first: Entry, second: Entry) =>
+    this.changing([first.key, second.key], () =>
+      redisVerbs.writeBothIfAbsent(this.commands, first, second),
+    );
 
   /** Throws before it is opened and after it is closed. */
   get commands(): LinkCommands {
@@ -129,7 +144,7 @@ export class RedisNativeStore implements NativeStore {
 
   /** One connection; a cluster has several. */
   get isOrdered(): boolean {
-    return !this.link.isCluster;
+    return this.session?.supervisor.link.isCluster === false;
   }
 
   private get link(): RedisLink {
@@ -146,14 +161,18 @@ export class RedisNativeStore implements NativeStore {
   }
 
   /** This process must not see its own write later than others do. */
-  private async changing<T>(key: string, write: () => Promise<T>): Promise<T> {
-    this.values?.invalidate(key);
+  private async changing<T>(keys: readonly string[], write: () => Promise<T>): Promise<T> {
+    this.invalidate(keys);
     try {
       return await this.silence.over(write);
     } finally {
       // Also where it failed: it may have happened all the same.
-      this.values?.invalidate(key);
+      this.invalidate(keys);
     }
+  }
+
+  private invalidate(keys: readonly string[]): void {
+    for (const key of keys) this.values?.invalidate(key);
   }
 
   /** Any read proves that the server answers, and a read of its own keys is always permitted. */

@@ -134,7 +134,9 @@ export class RefreshTokens {
       renew: true,
       after: record && newestIn(record),
     });
-    const names = chosenClaims(continued, access, undefined, scopeClaims);
+    // What the source has overruled must not come back from the record either.
+    const kinds = [...scopeClaims, ...Object.keys(record?.choices ?? {})];
+    const names = chosenClaims(continued, access, undefined, kinds);
     // Before it takes effect, also where the refresh token stays the same: it does not know of it.
     const kept = names.length > 0 ? await sessions.keep({ token: access, names }) : record;
     // To be told of the tip once more is no use of it: it stays as it is.

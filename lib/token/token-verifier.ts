@@ -74,8 +74,8 @@ export class TokenVerifier {
   }
 
   /** Spares this token its next check. */
-  remember(text: string, checked: CheckedToken): void {
-    this.checked.add(text, checked);
+  remember(checked: CheckedToken): void {
+    this.checked.add(checked);
   }
 
   /** A refresh token. @throws TokenInvalidError, TokenExpiredError, KeysUnavailableError */

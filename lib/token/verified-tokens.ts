@@ -4,10 +4,15 @@ import type { VerifiedToken } from './verified-token.js';
 
 /** A token whose signature was checked, and with what. */
 export interface CheckedToken {
+  /** The whole of it: another signature under the same claims has not been checked. */
+  readonly text: string;
   readonly token: VerifiedToken;
   readonly candidate: Candidate;
   readonly key: KeyObject;
 }
+
+/** So much of the end of a token is its place here: hashing all of it would cost more than the rest. */
+const PLACE_LENGTH = 24;
 
 /**
  * Tokens whose signature was checked before, by their whole text. Bounded: of two generations the
@@ -16,36 +21,36 @@ export interface CheckedToken {
 export class VerifiedTokens {
   private young = new Map<string, CheckedToken>();
   private old = new Map<string, CheckedToken>();
-  private readonly generation: number;
 
-  /** @param size how many are kept at most; 0: none */
-  constructor(size: number) {
-    this.generation = Math.floor(size / 2);
-  }
+  /** @param generation how many are kept for sure, and never more than twice as many; 0: none */
+  constructor(private readonly generation: number) {}
 
   get size(): number {
     return this.young.size + this.old.size;
   }
 
   get(text: string): CheckedToken | undefined {
-    const found = this.young.get(text);
-    if (found !== undefined) return found;
-    const older = this.old.get(text);
-    if (older !== undefined) this.add(text, older);
+    const place = text.slice(-PLACE_LENGTH);
+    const found = this.young.get(place);
+    if (found !== undefined) return found.text === text ? found : undefined;
+    const older = this.old.get(place);
+    if (older === undefined || older.text !== text) return undefined;
+    this.add(older);
     return older;
   }
 
-  add(text: string, checked: CheckedToken): void {
+  add(checked: CheckedToken): void {
     if (this.generation === 0) return;
     if (this.young.size >= this.generation) {
       this.old = this.young;
       this.young = new Map();
     }
-    this.young.set(text, checked);
+    this.young.set(checked.text.slice(-PLACE_LENGTH), checked);
   }
 
   delete(text: string): void {
-    this.young.delete(text);
-    this.old.delete(text);
+    const place = text.slice(-PLACE_LENGTH);
+    this.young.delete(place);
+    this.old.delete(place);
   }
 }

@@ -124,7 +124,7 @@ describe('a tenant that a session has chosen', () => {
     const first = await tokens.issue('alice');
     await tokens.reissue(first.claims);
     expect(recordOf(first)).toBeUndefined();
-    const without = service({ refresh: {} });
+    const without = service({ refresh: {}, denyList: {} });
     const alone = await without.tokens.issue('alice');
     await without.tokens.reissue(alone.claims, { tenant: 'globex' });
     expect(recordOf(alone)).toBeUndefined();
@@ -441,5 +441,214 @@ describe('a session that leaves a scope during its refresh', () => {
     };
     expect(await ending(refresh(assembly, first))).toBe('CLAIMS_UNAVAILABLE');
     expect(store.get(storeKeys.next(first.refreshClaims?.jti as string))).toBeUndefined();
+  });
+});
+
+describe('a session that its source has moved to another tenant and back', () => {
+  type Move = (assembly: Assembly, held: IssuedToken) => Promise<IssuedToken>;
+  /** What the client holds afterwards: a reissue brings no refresh token. */
+  const MOVES: Record<string, Move> = {
+    'a refresh': ({ tokens }, held) => tokens.refresh(held.refreshToken as string),
+    'a reissue': async ({ tokens }, held) =>
+      withRefreshTokenOf(held, await tokens.reissue(held.claims)),
+    'a request': async ({ tokens, resolver }, held) => {
+      await tokens.markStale({ sub: 'alice' });
+      const { issued } = await resolver.resolve(held.claims, 'reissue');
+      return withRefreshTokenOf(held, issued as IssuedToken);
+    },
+  };
+  const WAYS = Object.keys(MOVES).flatMap((there) =>
+    Object.keys(MOVES).map((back) => ({ there, back })),
+  );
+
+  const moved = async (...ways: string[]) => {
+    let tenant = 'acme';
+    const assembly = service({ claims: () => ({ tenant }) });
+    let held = await assembly.tokens.issue('alice');
+    for (const way of ways) {
+      clock.advance(1_000);
+      tenant = tenant === 'acme' ? 'globex' : 'acme';
+      held = await (MOVES[way] as Move)(assembly, held);
+      expect(held.claims.tenant).toBe(tenant);
+    }
+    return { assembly, held };
+  };
+  const endingsOf = async ({ assembly, held }: Awaited<ReturnType<typeof moved>>) => [
+    await ending(assembly.tokens.verify(held.accessToken)),
+    await ending(refresh(assembly, held)),
+  ];
+
+  it.each(WAYS)('by $there and $back, is not ended with the one it has left', async (ways) => {
+    const session = await moved(ways.there, ways.back);
+    await session.assembly.tokens.revoke({ tenant: 'globex' });
+    expect(await endingsOf(session)).toEqual(['ok', 'ok']);
+  });
+
+  it.each(WAYS)('by $there and $back, is ended with the one it is in', async (ways) => {
+    const session = await moved(ways.there, ways.back);
+    await session.assembly.tokens.revoke({ tenant: 'acme' });
+    expect(await endingsOf(session)).toEqual(['TOKEN_REVOKED', 'INVALID_GRANT']);
+  });
+
+  it.each(Object.keys(MOVES))('by %s there only, is ended with the other one', async (there) => {
+    const session = await moved(there);
+    await session.assembly.tokens.revoke({ tenant: 'globex' });
+    expect(await endingsOf(session)).toEqual(['TOKEN_REVOKED', 'INVALID_GRANT']);
+  });
+
+  it.each(Object.keys(MOVES))('by %s there only, is not ended with the first', async (there) => {
+    const session = await moved(there);
+    await session.assembly.tokens.revoke({ tenant: 'acme' });
+    expect(await endingsOf(session)).toEqual(['ok', 'ok']);
+  });
+});
+
+/** What a client holds that got a new access token and keeps its refresh token. */
+function withRefreshTokenOf(held: IssuedToken, issued: IssuedToken): IssuedToken {
+  const { accessToken, claims } = issued;
+  const { refreshToken, refreshClaims } = held;
+  return { accessToken, claims, refreshToken, refreshClaims } as IssuedToken;
+}
+
+describe('without a claims source', () => {
+  const issue = async (claims: Record<string, unknown>) => {
+    const assembly = service({ claims: undefined });
+    const first = await assembly.tokens.issue('alice', claims);
+    return { assembly, tokens: assembly.tokens, first };
+  };
+
+  it.each(['first', 'last'])(
+    'a tab’s choice of a theme does not bring back the plan it still has: made %s',
+    async (moment) => {
+      const { assembly, tokens, first } = await issue({ plan: 'free', theme: 'light' });
+      const one = await refresh(assembly, first);
+      const two = await refresh(assembly, first);
+      const changes = [
+        () => tokens.reissue(one.claims, { plan: 'premium' }),
+        () => tokens.reissue(two.claims, { theme: 'dark' }),
+      ];
+      for (const change of moment === 'last' ? changes : changes.reverse()) {
+        clock.advance(1_000);
+        await change();
+      }
+      for (const held of [two, one, first]) {
+        const { claims } = await refresh(assembly, held);
+        expect(claims).toMatchObject({ plan: 'premium', theme: 'dark' });
+      }
+    },
+  );
+
+  it('a claim that was changed to null stays null, for every token of the session', async () => {
+    const { assembly, tokens, first } = await issue({ plan: 'free', theme: 'light' });
+    const changed = await tokens.reissue(first.claims, { theme: null });
+    expect(changed.claims).toMatchObject({ plan: 'free', theme: null });
+    const second = await refresh(assembly, first);
+    const third = await refresh(assembly, second);
+    for (const { claims } of [second, third, await refresh(assembly, first)]) {
+      expect(claims).toMatchObject({ plan: 'free', theme: null });
+    }
+  });
+
+  it('a tenant that was changed to null is left: it can be shut', async () => {
+    const { assembly, tokens, first } = await issue({ tenant: 'acme' });
+    await tokens.reissue(first.claims, { tenant: null });
+    await tokens.revoke({ tenant: 'acme' });
+    const second = await refresh(assembly, first);
+    expect(second.claims.tenant).toBeNull();
+    expect(await ending(tokens.verify(second.accessToken))).toBe('ok');
+    expect(await ending(refresh(assembly, second))).toBe('ok');
+  });
+
+  it('a tenant that was changed to null and chosen again is its tenant again', async () => {
+    const { assembly, tokens, first } = await issue({ tenant: 'acme' });
+    const left = await tokens.reissue(first.claims, { tenant: null });
+    clock.advance(1_000);
+    await tokens.reissue(left.claims, { tenant: 'acme' });
+    expect(await tenantAfterRefresh(assembly, first)).toBe('acme');
+    await tokens.revoke({ tenant: 'acme' });
+    expect(await ending(refresh(assembly, first))).toBe('INVALID_GRANT');
+  });
+});
+
+describe('what a refresh token has seen of the record', () => {
+  it.each(['tenant', 'theme'])(
+    'is not laid over what the source has said since: %s',
+    async (name) => {
+      let forced: string | undefined;
+      const assembly = service({
+        claims: (_, previous) => ({ [name]: forced ?? previous?.[name] ?? 'default' }),
+      });
+      const valueAfterRefresh = async (issued: IssuedToken) =>
+        (await refresh(assembly, issued)).claims[name];
+      const first = await assembly.tokens.issue('alice');
+      clock.advance(1_000);
+      await assembly.tokens.reissue(first.claims, { [name]: 'chosen' });
+      const second = await refresh(assembly, first);
+      expect(second.claims[name]).toBe('chosen');
+      forced = 'forced';
+      const third = await refresh(assembly, second);
+      forced = undefined;
+      // In grace, and when that is over.
+      for (let again = 0; again < 2; again++) {
+        expect(await valueAfterRefresh(second)).toBe('forced');
+        clock.advance(GRACE);
+      }
+      expect(await valueAfterRefresh(third)).toBe('forced');
+    },
+  );
+
+  it('may be nothing, where it was in flight when the session chose: the next one knows it', async () => {
+    const reached = new Latch('the source is asked by the refresh');
+    const released = new Latch('the session has chosen');
+    let isRefreshing = false;
+    const assembly = service({
+      claims: async (_, previous) => {
+        if (isRefreshing) {
+          isRefreshing = false;
+          reached.open();
+          await released.opened;
+        }
+        return { tenant: previous?.tenant ?? 'acme' };
+      },
+    });
+    const first = await assembly.tokens.issue('alice');
+    isRefreshing = true;
+    const inFlight = refresh(assembly, first);
+    await reached.reached();
+    clock.advance(1_000);
+    await assembly.tokens.reissue(first.claims, { tenant: 'globex' });
+    released.open();
+    // This one may know of it or not.
+    const second = await inFlight;
+    expect(await tenantAfterRefresh(assembly, first)).toBe('globex');
+    await assembly.tokens.revoke({ tenant: 'acme' });
+    const third = await refresh(assembly, second);
+    expect(third.claims.tenant).toBe('globex');
+    await assembly.tokens.revoke({ tenant: 'globex' });
+    expect(await ending(refresh(assembly, third))).toBe('INVALID_GRANT');
+  });
+});
+
+describe('the payload of a refresh token', () => {
+  const payloadOf = ({ refreshToken = '' }: IssuedToken) =>
+    JSON.parse(Buffer.from(refreshToken.split('.')[1] ?? '', 'base64url').toString());
+  const TOP = ['exp', 'iat', 'iss', 'jti', 'refresh', 'sid'];
+
+  it('names no subject, no audience and no claim of the application where others look', async () => {
+    const parties = { issuer: 'us', audience: ['web', 'app'] };
+    const { assembly, first } = await chosen('globex', parties);
+    for (const issued of [first, await refresh(assembly, first)]) {
+      expect(Object.keys(payloadOf(issued)).sort()).toEqual(TOP);
+    }
+    const { sub, aud, plan: kept } = payloadOf(first).refresh;
+    expect({ sub, aud, plan: kept }).toEqual({ sub: 'alice', aud: ['web', 'app'], plan: 'free' });
+  });
+
+  it('does not, whatever the application calls its claims', async () => {
+    const assembly = service({ claims: undefined, issuer: 'us' });
+    const first = await assembly.tokens.issue('alice', { refresh: 'yes', admin: true });
+    expect(Object.keys(payloadOf(first)).sort()).toEqual(TOP);
+    const second = await refresh(assembly, first);
+    expect(second.claims).toMatchObject({ refresh: 'yes', admin: true, sub: 'alice' });
   });
 });

@@ -1,0 +1,162 @@
+import { describe, expect, it } from '@jest/globals';
+import { exploreOrders, exploreSomeOrders, type Findings } from './explore-orders.js';
+import { type Actor, RotationWorld } from './rotation-world.js';
+
+/*
+ * A refresh token has one successor; nothing works that begins after a revocation has ended; nobody is
+ * logged out by a race or by a store that fails; reuse ends the session; and what was answered as done
+ * is known to the next refresh. Checked over orders of events, with the real rules.
+ */
+
+/** Exchanges the first refresh token of the session; its name begins with `refresh`. */
+const refresh = (name: string, process: 0 | 1): Actor => ({
+  name: `refresh ${name}`,
+  process,
+  run: (world) => world.refresh(process, world.first),
+});
+/** The first one, and then what it has brought. */
+const refreshTwice = (name: string, process: 0 | 1): Actor => ({
+  name: `refresh ${name}`,
+  process,
+  run: async (world) => world.refresh(process, await world.refresh(process, world.first)),
+});
+const refreshNewest = (name: string, process: 0 | 1): Actor => ({
+  name: `refresh ${name}`,
+  process,
+  run: (world) => world.refresh(process, world.newest),
+});
+const revoke = (how: 'session' | 'subject'): Actor => ({
+  name: 'revoke',
+  process: 1,
+  run: (world) => world.revoke(1, how),
+});
+const change: Actor = { name: 'change', process: 1, run: (world) => world.change(1) };
+const switchTenant: Actor = { name: 'switch', process: 1, run: (world) => world.switchTenant(1) };
+const switchAndRevoke: Actor = {
+  name: 'switch and revoke',
+  process: 1,
+  run: async (world) => {
+    await world.switchTenant(1);
+    await world.revoke(1, 'tenant');
+  },
+};
+const graceEnds: Actor = { name: 'time', process: 1, run: (world) => world.graceEnded(1) };
+
+interface Scene {
+  readonly actors: readonly Actor[];
+  /** How often the session was refreshed before. */
+  readonly uses?: number;
+  /** All of them must occur, and nothing else: a scene in which nothing happens proves nothing. */
+  readonly endings: readonly string[];
+}
+
+const BOTH = ['refresh a: ok', 'refresh b: ok'];
+const UNLESS_REVOKED = ['refresh a: ok', 'refresh a: INVALID_GRANT'];
+
+const SCENES = {
+  'two refreshes of one token': { actors: [refresh('a', 0), refresh('b', 1)], endings: BOTH },
+  'two refreshes of one token, and its grace period ends': {
+    actors: [refresh('a', 0), refresh('b', 1), graceEnds],
+    endings: [...BOTH, 'time: ok'],
+  },
+  'a repetition, and a refresh of the successor': {
+    actors: [refresh('a', 0), refreshNewest('b', 1)],
+    uses: 1,
+    endings: BOTH,
+  },
+  'two refreshes in a row, and one of the first token': {
+    actors: [refreshTwice('a', 0), refresh('b', 1)],
+    endings: BOTH,
+  },
+  'a repetition, a refresh of the successor, and the grace period ends': {
+    actors: [refresh('a', 0), refreshNewest('b', 1), graceEnds],
+    uses: 1,
+    endings: [...BOTH, 'refresh a: INVALID_GRANT', 'time: ok'],
+  },
+  'a refresh and a log-out': {
+    actors: [refresh('a', 0), revoke('session')],
+    endings: [...UNLESS_REVOKED, 'revoke: ok'],
+  },
+  'a refresh and a log-out everywhere': {
+    actors: [refresh('a', 0), revoke('subject')],
+    endings: [...UNLESS_REVOKED, 'revoke: ok'],
+  },
+  'two refreshes in a row and a log-out everywhere': {
+    actors: [refreshTwice('a', 0), revoke('subject')],
+    endings: [...UNLESS_REVOKED, 'revoke: ok'],
+  },
+  'a refresh and a change elsewhere': {
+    actors: [refresh('a', 0), change],
+    endings: ['refresh a: ok', 'change: ok'],
+  },
+  'a refresh and a switch to another tenant': {
+    actors: [refresh('a', 0), switchTenant],
+    endings: ['refresh a: ok', 'switch: ok'],
+  },
+  'two refreshes in a row and a switch': {
+    actors: [refreshTwice('a', 0), switchTenant],
+    endings: ['refresh a: ok', 'switch: ok'],
+  },
+  'a refresh, a switch, and the grace period ends': {
+    actors: [refresh('a', 0), switchTenant, graceEnds],
+    endings: ['refresh a: ok', 'switch: ok', 'time: ok'],
+  },
+  'a refresh, and a switch to a tenant that is shut then': {
+    actors: [refresh('a', 0), switchAndRevoke],
+    endings: [...UNLESS_REVOKED, 'switch and revoke: ok'],
+  },
+} satisfies Record<string, Scene>;
+type SceneName = keyof typeof SCENES;
+
+const stageOf = (name: SceneName) => {
+  const { actors, uses }: Scene = SCENES[name];
+  return () => new RotationWorld(actors, uses);
+};
+
+function expectKept({ failures }: Findings): void {
+  expect(failures.slice(0, 3)).toEqual([]);
+}
+
+function expectEndings({ endings }: Findings, name: SceneName): void {
+  expect([...endings].sort()).toEqual([...SCENES[name].endings].sort());
+}
+
+describe('in every order of events the promises are kept for', () => {
+  const LARGE: readonly SceneName[] = [
+    'two refreshes of one token, and its grace period ends',
+    'a repetition, a refresh of the successor, and the grace period ends',
+    'two refreshes in a row, and one of the first token',
+    'two refreshes in a row and a switch',
+    'a refresh, a switch, and the grace period ends',
+    'a refresh, and a switch to a tenant that is shut then',
+  ];
+  const names = (Object.keys(SCENES) as SceneName[]).filter((name) => !LARGE.includes(name));
+
+  it.each(names)('%s', async (name) => {
+    const findings = await exploreOrders(stageOf(name), { limit: 500 });
+    expectKept(findings);
+    expectEndings(findings, name);
+  });
+
+  it.each(LARGE)('%s (in many of them)', async (name) => {
+    const findings = await exploreSomeOrders(stageOf(name), 120);
+    expectKept(findings);
+    expectEndings(findings, name);
+  });
+});
+
+describe('with one step that fails, or that lands late, the promises are kept for', () => {
+  const SMALL: readonly SceneName[] = [
+    'a refresh and a log-out',
+    'a refresh and a log-out everywhere',
+  ];
+  const names = (Object.keys(SCENES) as SceneName[]).filter((name) => !SMALL.includes(name));
+
+  it.each(SMALL)('%s, whichever it is, in every order', async (name) => {
+    expectKept(await exploreOrders(stageOf(name), { limit: 500, faults: 1 }));
+  });
+
+  it.each(names)('%s, in many orders', async (name) => {
+    expectKept(await exploreSomeOrders(stageOf(name), 80, 1));
+  });
+});
