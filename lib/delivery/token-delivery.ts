@@ -87,9 +87,9 @@ export class TokenDelivery {
     origin: CredentialOrigin,
     refreshByCookie = true,
   ): void {
+    issued.delivered();
     const delivery = this.open(response);
     if (!delivery) return;
-    issued.delivered();
     delivery.issued = issued;
     delivery.origin = origin;
     delivery.refreshByCookie = refreshByCookie;

@@ -369,6 +369,13 @@ describe.each(MATRIX)('Reissue: %s, deny list in %s', (platform, kind) => {
       const token = await app.logIn('alice');
       store.fail('write', /:jti:/);
       const reply = await app.post('/plan', token, { plan: 'premium' });
+      if (kind === 'Redis') {
+        // There both records are one script: neither is written, and the next request reissues.
+        expect([reply.status, reply.token]).toEqual([201, undefined]);
+        store.recover();
+        expectNewToken(await app.get('/me', token), { plan: 'premium' });
+        return;
+      }
       const { jti } = claimsOf(expectNewToken(reply, { plan: 'premium' }));
       store.recover();
       expectNewToken(await app.get('/me', token), { jti });

@@ -46,7 +46,7 @@ export async function exploreOrders(
     const taken: number[] = [];
     const widths: number[] = [];
     const prefix = path;
-    await runOnce(stage(), findings, faults, (options, depth) => {
+    await runOnce(stage(), findings, { faults, skipsAlike: true }, (options, depth) => {
       const choice = prefix[depth] ?? 0;
       widths.push(options.length);
       taken.push(choice);
@@ -70,9 +70,9 @@ export async function exploreSomeOrders(
   const findings: Findings = { runs: 0, failures: [], endings: new Set() };
   const random = seeded(runs);
   const draw = (below: number) => Math.floor(random() * below);
-  while (findings.runs < runs) {
+  for (let run = 0; run < runs; run++) {
     const failsAt = draw(STEPS);
-    await runOnce(stage(), findings, faults, (options, depth) => {
+    await runOnce(stage(), findings, { faults, skipsAlike: false }, (options, depth) => {
       const failing = options.filter(({ fault }) => fault !== undefined);
       const isDue = depth >= failsAt && failing.length > 0;
       const drawn = isDue ? failing : options.filter(({ fault }) => fault === undefined);
@@ -94,7 +94,7 @@ function nextPath(taken: readonly number[], widths: readonly number[]): number[]
 async function runOnce(
   stage: Stage,
   findings: Findings,
-  faults: number,
+  { faults, skipsAlike }: { faults: number; skipsAlike: boolean },
   choose: Choose,
 ): Promise<void> {
   await stage.begin();
@@ -104,7 +104,7 @@ async function runOnce(
   let last = '';
   let before = new Set<object>();
   for (let depth = 0; waiting.length > 0; depth++) {
-    const options = optionsAmong(waiting, before, last, faultsLeft > 0);
+    const options = optionsAmong(waiting, { before, last, mayFail: faultsLeft > 0, skipsAlike });
     const option = choose(options, depth);
     // None left: another order, with the last two steps the other way round, is the same as this one.
     if (option === undefined) return;
@@ -129,11 +129,19 @@ async function runOnce(
   }
 }
 
+interface Situation {
+  /** What was waiting before the last step. */
+  readonly before: ReadonlySet<object>;
+  /** Its label. */
+  readonly last: string;
+  readonly mayFail: boolean;
+  /** Whether of two orders that come to the same one is left out. */
+  readonly skipsAlike: boolean;
+}
+
 function optionsAmong(
   waiting: readonly { label: string }[],
-  before: ReadonlySet<object>,
-  last: string,
-  mayFail: boolean,
+  { before, last, mayFail, skipsAlike }: Situation,
 ): Option[] {
   const news = waiting.filter((step) => !before.has(step));
   // Who has begun does something: when exactly between two steps of others he began is no matter.
@@ -141,7 +149,7 @@ function optionsAmong(
   return waiting.flatMap((step, index) => {
     if (isForced && step !== news[0]) return [];
     const isLate = before.has(step) && processOf(step.label) < processOf(last);
-    if (isLate && isIndependent(step.label, last)) return [];
+    if (skipsAlike && isLate && isIndependent(step.label, last)) return [];
     const faults = mayFail ? faultsOf(step.label) : [];
     return [{ index }, ...faults.map((fault) => ({ index, fault }))];
   });

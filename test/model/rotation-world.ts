@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
+import type { Entry } from '../../lib/deny-list/deny-list.store.js';
 import { type Assembly, assemble } from '../../lib/jwt-state.assembly.js';
 import { resolveOptions } from '../../lib/jwt-state.config.js';
 import { JwtStateError } from '../../lib/jwt-state.errors.js';
@@ -44,10 +45,13 @@ export class RotationWorld implements Stage {
   private readonly processes: readonly [Assembly, Assembly];
   /** Every answer to a log-in or a refresh, in the order in which they came. */
   readonly given: IssuedToken[] = [];
+  /** Access tokens that came without a refresh token. */
+  private readonly reissued: IssuedToken[] = [];
   private readonly violations: string[] = [];
 
   /** The truth: what the claims source would answer. */
   private version = 0;
+  private assigned: string | undefined;
   private announced = 0;
   private switchEnded = false;
   private revokeBegan = false;
@@ -55,10 +59,14 @@ export class RotationWorld implements Stage {
   private revoked: 'all' | 'globex' | undefined;
   private reuseSeen = false;
 
-  /** @param uses how often the first refresh token, and then its successor, was exchanged before */
+  /**
+   * @param uses how often the first refresh token, and then its successor, was exchanged before
+   * @param writesPairs whether the store writes both records of a succession at once
+   */
   constructor(
     private readonly actors: readonly Actor[],
     private readonly uses = 0,
+    private readonly writesPairs = false,
   ) {
     this.processes = [this.process(0), this.process(1)];
   }
@@ -67,14 +75,16 @@ export class RotationWorld implements Stage {
     const config = resolveOptions(
       {
         keys: KEYS,
-        claims: (_, previous) => {
-          const tenant = previous?.tenant ?? 'acme';
-          return this.scheduler.step(`${id} source`, () => ({ version: this.version, tenant }));
-        },
+        claims: (_, previous) =>
+          this.scheduler.step(`${id} source`, () => ({
+            version: this.version,
+            tenant: this.assigned ?? previous?.tenant ?? 'acme',
+          })),
       },
       { refresh: { tokens: {} }, denyList: { claims: ['tenant'] } },
     );
-    const store = new ScheduledStore(this.entries, this.scheduler, id);
+    const Store = this.writesPairs ? PairStore : ScheduledStore;
+    const store = new Store(this.entries, this.scheduler, id);
     const assembly = assemble({ config, keys, store, clock: this.clock });
     assembly.events.on('refresh-reuse', ({ jti }) => this.checkReuse(jti));
     return assembly;
@@ -100,6 +110,10 @@ export class RotationWorld implements Stage {
 
   async revoke(process: 0 | 1, how: 'session' | 'subject' | 'tenant'): Promise<void> {
     this.revokeBegan = true;
+    // A session that enters a tenant after its revocation is not affected by it.
+    const isInTenant = [...this.given, ...this.reissued].some(
+      ({ claims }) => claims.tenant === 'globex',
+    );
     const { sid, sub } = this.first.claims;
     const targets: Record<typeof how, RevokeTarget> = {
       session: { sid },
@@ -107,14 +121,23 @@ export class RotationWorld implements Stage {
       tenant: { tenant: 'globex' },
     };
     await this.again(() => this.processes[process].tokens.revoke(targets[how]));
-    this.revoked = how === 'tenant' ? 'globex' : 'all';
+    if (how !== 'tenant') this.revoked = 'all';
+    else if (isInTenant) this.revoked = 'globex';
   }
 
   /** The access token of the log-in is replaced by one for another tenant. */
   async switchTenant(process: 0 | 1): Promise<void> {
     const { tokens } = this.processes[process];
-    await this.again(() => tokens.reissue(this.first.claims, { tenant: 'globex' }));
+    const reissue = () => tokens.reissue(this.first.claims, { tenant: 'globex' });
+    this.reissued.push(await this.again(reissue));
     this.switchEnded = true;
+  }
+
+  /** Somebody else puts the user into another tenant; his sessions learn it when they ask. */
+  async assignTenant(process: 0 | 1): Promise<void> {
+    await this.scheduler.step(`${process} commit`, () => {
+      this.assigned = 'globex';
+    });
   }
 
   /** A change made by somebody else. */
@@ -234,7 +257,7 @@ export class RotationWorld implements Stage {
     for (const issued of new Set([this.newest, this.first])) {
       await this.expectEnding(this.exchange(issued), /INVALID_GRANT/, 'a token outlived its end');
     }
-    for (const { accessToken, claims } of this.given) {
+    for (const { accessToken, claims } of [...this.given, ...this.reissued]) {
       // A refresh in the very moment of a switch may not know of it; the next one does.
       if (this.revoked === 'globex' && claims.tenant !== 'globex') continue;
       const verified = this.processes[1].tokens.verify(accessToken);
@@ -279,6 +302,31 @@ export class RotationWorld implements Stage {
   private successorOf(jti: string): { at: number; claims: { jti: string } } | undefined {
     const payload = this.entries.get(storeKeys.next(jti))?.split('.')[1];
     return payload && JSON.parse(Buffer.from(payload, 'base64url').toString());
+  }
+}
+
+/** Like Redis on one server: both records of a succession in one step. */
+class PairStore extends ScheduledStore {
+  readonly #scheduler: Scheduler;
+  readonly #process: 0 | 1;
+
+  constructor(entries: Map<string, string>, scheduler: Scheduler, process: 0 | 1) {
+    super(entries, scheduler, process);
+    this.#scheduler = scheduler;
+    this.#process = process;
+  }
+
+  writeBothIfAbsent(first: Entry, second: Entry) {
+    return this.#scheduler.step(`${this.#process} add both`, () => {
+      const before = this.#add(first);
+      return [before, before === undefined ? this.#add(second) : undefined] as const;
+    });
+  }
+
+  #add({ key, value }: Entry): string | undefined {
+    const standing = this.entries.get(key);
+    if (standing === undefined) this.entries.set(key, value);
+    return standing;
   }
 }
 
