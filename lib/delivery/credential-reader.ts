@@ -31,50 +31,61 @@ export class CredentialReader {
    */
   read(request: AnyRequest): Credential | undefined {
     const raw = rawRequest(request);
-    const credentials = credentialsIn(authorizationHeaders(raw));
-    for (const token of this.cookie?.read(raw) ?? []) credentials.push({ token, origin: 'cookie' });
-    const [first] = credentials;
-    if (credentials.length > 1 && credentials.some(({ token }) => token !== first?.token)) {
-      throw new InvalidRequestError('The request carries two different credentials.');
-    }
-    return first;
+    const inHeader = tokenInHeaders(raw);
+    const cookies = this.cookie?.read(raw);
+    const token = inHeader ?? cookies?.[0];
+    if (token === undefined) return undefined;
+    if (cookies?.some((other) => other !== token)) throw twoCredentials();
+    return { token, origin: inHeader === undefined ? 'cookie' : 'header' };
   }
-}
-
-function credentialsIn(headers: readonly string[]): Credential[] {
-  const credentials: Credential[] = [];
-  for (const value of headers) {
-    const token = tokenIn(value);
-    if (token !== undefined) credentials.push({ token, origin: 'header' });
-    else if (BEARER_BY_NAME.test(value)) {
-      throw new TokenInvalidError('the Authorization header is malformed');
-    }
-  }
-  return credentials;
-}
-
-/** What follows is of any form here: whoever takes it apart refuses what is no token. */
-function tokenIn(value: string): string | undefined {
-  const isPlain =
-    value.length > PLAIN.length &&
-    value.startsWith(PLAIN) &&
-    value.charCodeAt(PLAIN.length) !== SPACE;
-  return isPlain ? value.slice(PLAIN.length) : BEARER.exec(value)?.[1];
 }
 
 /**
  * Node keeps only the first of several in `headers`, and to see them all in `headersDistinct` it
  * would sort every header of the request.
  */
-function authorizationHeaders({ rawHeaders, headers }: IncomingMessage): readonly string[] {
-  const found: string[] = [];
+function tokenInHeaders(raw: IncomingMessage): string | undefined {
+  const { rawHeaders } = raw;
+  let isThere = false;
+  let found: string | undefined;
   for (let index = 0; index < rawHeaders.length; index += 2) {
-    const name = rawHeaders[index] as string;
-    if (name.length === NAME.length && name.toLowerCase() === NAME) {
-      found.push(rawHeaders[index + 1] as string);
+    if (!isAuthorization(rawHeaders[index] as string)) continue;
+    isThere = true;
+    const token = tokenIn(rawHeaders[index + 1] as string);
+    if (found !== undefined && token !== undefined && token !== found) {
+      throw twoCredentials();
     }
+    found ??= token;
   }
+  if (isThere) return found;
   // Set by somebody on the way: a token that came as a query parameter, say.
-  if (found.length === 0 && headers.authorization) found.push(headers.authorization);
-  return found;
+  const { authorization } = raw.headers;
+  return authorization ? tokenIn(authorization) : undefined;
+}
+
+function isAuthorization(name: string): boolean {
+  if (name.length !== NAME.length) return false;
+  return name === 'Authorization' || name.toLowerCase() === NAME;
+}
+
+/**
+ * What follows is of any form here: whoever takes it apart refuses what is no token.
+ *
+ * @returns `undefined` where it is a credential of another kind
+ */
+function tokenIn(value: string): string | undefined {
+  const isPlain =
+    value.length > PLAIN.length &&
+    value.startsWith(PLAIN) &&
+    value.charCodeAt(PLAIN.length) !== SPACE;
+  if (isPlain) return value.slice(PLAIN.length);
+  const token = BEARER.exec(value)?.[1];
+  if (token === undefined && BEARER_BY_NAME.test(value)) {
+    throw new TokenInvalidError('the Authorization header is malformed');
+  }
+  return token;
+}
+
+function twoCredentials(): InvalidRequestError {
+  return new InvalidRequestError('The request carries two different credentials.');
 }

@@ -1,4 +1,3 @@
-import { type Answer, isLater } from '../answer.js';
 import type { Clock } from '../clock.js';
 import { DenyListUnavailableError } from '../jwt-state.errors.js';
 import {
@@ -67,16 +66,8 @@ export class BoundedStore implements DenyListStore {
     return this.store.ephemeral;
   }
 
-  read(keys: readonly string[]): Answer<readonly (string | undefined)[]> {
-    if (this.isShut()) return Promise.reject(new DenyListUnavailableError());
-    try {
-      const answer = this.store.read(keys);
-      if (isLater(answer)) return this.inTime(answer);
-      this.succeeded();
-      return answer;
-    } catch (error) {
-      return Promise.reject(this.failed(error));
-    }
+  read(keys: readonly string[]) {
+    return this.bound(() => this.store.read(keys));
   }
 
   write(key: string, value: string, ttl: number | undefined) {
@@ -101,12 +92,8 @@ export class BoundedStore implements DenyListStore {
 
   private async bound<T>(call: () => Promise<T>): Promise<T> {
     if (this.isShut()) throw new DenyListUnavailableError();
-    return this.inTime((async () => call())());
-  }
-
-  private async inTime<T>(call: Promise<T>): Promise<T> {
     try {
-      const answer = await withDeadline(call, this.deadline);
+      const answer = await withDeadline((async () => call())(), this.deadline);
       this.succeeded();
       return answer;
     } catch (error) {

@@ -1,5 +1,3 @@
-import type { Answer } from '../answer.js';
-
 /**
  * The store has answered, but not with what was asked: a value of another kind, a command it does
  * not permit. That fails the call, and says nothing about the next one.
@@ -23,11 +21,8 @@ export type Standing = string | undefined;
  * do what was asked; "not found" is an answer, silence is not.
  */
 export interface DenyListStore {
-  /**
-   * The values of some keys, in one round trip where the store can, in the order given. Without a
-   * promise where they are at hand.
-   */
-  read(keys: readonly string[]): Answer<readonly (string | undefined)[]>;
+  /** The values of some keys, in one round trip where the store can, in the order given. */
+  read(keys: readonly string[]): Promise<readonly (string | undefined)[]>;
 
   /** @param ttl whole milliseconds; `undefined`: for ever */
   write(key: string, value: string, ttl: number | undefined): Promise<void>;
@@ -62,13 +57,12 @@ export interface DenyListStore {
   readonly ephemeral: boolean;
 
   /**
-   * Another one whenever what {@link read} or {@link near} would answer at once may have changed, save
-   * by an entry's coming to its end; `undefined`: nobody can say. Only where they answer without a
-   * promise.
+   * Another one whenever what {@link near} would recall may have changed, save by an entry's coming to
+   * its end; `undefined`: nobody can say.
    */
   readonly version?: number | undefined;
 
-  /** A copy in this process, where the store keeps one. */
+  /** What lies in this process, of a store elsewhere or the store itself. */
   readonly near?: NearCopy | undefined;
 }
 

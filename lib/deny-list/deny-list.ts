@@ -1,4 +1,3 @@
-import { type Answer, isLater } from '../answer.js';
 import { CLOCK_SKEW_MS, type Clock } from '../clock.js';
 import type { RevokeReason } from '../events/events.js';
 import type { EventSink } from '../events/token-events.js';
@@ -10,6 +9,7 @@ import {
 import type { VerifiedToken } from '../token/verified-token.js';
 import type { DenyListKeys } from './deny-list.keys.js';
 import type { DenyListStore, Entry, Standing } from './deny-list.store.js';
+import type { Look } from './look.js';
 import { LookPlan, MarkPlan } from './look-plan.js';
 import {
   formatRevokedOthers,
@@ -26,14 +26,8 @@ import {
 import { formatSuperseded, parseTokenRecord, type Records, type TokenRecord } from './records.js';
 import { claimScopes, type Scope, sameScope, scopesOf } from './scopes.js';
 import type { Successor, SuccessorCodec } from './successor.js';
-import { judge, type Verdict } from './verdict.js';
+import { judge } from './verdict.js';
 import { Witness } from './witness.js';
-
-/** What one look at the store says of a token, and the marks it was said by. */
-export interface Look {
-  readonly verdict: Verdict;
-  readonly snapshot: MarkSnapshot;
-}
 
 /** A refresh token is replaced at every use, and its successor stays findable while it lives. */
 export type TokenKind = 'access' | 'refresh';
@@ -114,45 +108,51 @@ export class DenyList {
   // --- reading -------------------------------------------------------------------------------
 
   /**
+   * What this process can say of a token without asking anybody, and it says one thing only: that the
+   * token is active. `undefined`: {@link look}.
+   *
+   * So does nearly every request, which is why there is no promise here, and nothing new where the
+   * store had nothing to say of this token and has not changed since.
+   */
+  recall(token: VerifiedToken): Look | undefined {
+    if (!this.witness.isAnnounced) return undefined;
+    const plan = this.planOf(token);
+    const { near, version } = this.store;
+    const quiet = plan.recall(version);
+    if (quiet || !near) return quiet;
+    const values = near.recall(plan.keys);
+    return values && this.activeBy(token, plan, values, version);
+  }
+
+  /**
    * Everything about a token, in one round trip, or in none where a near copy knows it. What a near
    * copy says lets a request run; whatever has other consequences is asked of the store itself.
    */
-  look(token: VerifiedToken): Answer<Look> {
-    if (!this.witness.isAnnounced) return this.lookInStore(token);
+  async look(token: VerifiedToken): Promise<Look> {
+    const known = this.recall(token);
+    if (known) return known;
+    const { near } = this.store;
+    if (!near || !this.witness.isAnnounced) return this.lookInStore(token);
     const plan = this.planOf(token);
     const readAt = this.clock.now();
-    const { near, version } = this.store;
-    const quiet = plan.recall(version);
-    if (quiet) return this.lookOf(token, plan, quiet, readAt);
-    if (!near) return this.readAll(token, 'access', plan, readAt);
-    const known = near.recall(plan.keys);
-    return known
-      ? this.trustIfActive(token, plan, known, readAt, version)
-      : near.complete(plan.keys).then((values) => this.trustIfActive(token, plan, values, readAt));
+    const values = await near.complete(plan.keys);
+    return this.activeBy(token, plan, values, undefined, readAt) ?? this.lookInStore(token);
   }
 
-  private lookOf(
-    token: VerifiedToken,
-    plan: LookPlan,
-    records: Records,
-    readAt: number,
-    now = readAt,
-  ): Answer<Look> {
-    const look = this.judged(token, plan, records, undefined, readAt, now);
-    return look.verdict.state === 'active' ? look : this.lookInStore(token);
-  }
-
-  private trustIfActive(
+  /** @param version of the store these values were recalled from; none where they were asked for */
+  private activeBy(
     token: VerifiedToken,
     plan: LookPlan,
     values: readonly (string | undefined)[],
-    readAt: number,
-    version?: number,
-  ): Answer<Look> {
-    const records = this.parse(plan, values);
-    if (!this.isComplete(token, records)) return this.lookInStore(token);
-    plan.remember(records, version);
-    return this.lookOf(token, plan, records, readAt, this.clock.now());
+    version: number | undefined,
+    readAt = this.clock.now(),
+  ): Look | undefined {
+    const records = plan.parse(values, this.witness);
+    if (!this.isComplete(token, records)) return undefined;
+    const look = this.judged(token, plan, records, undefined, readAt);
+    if (look.verdict.state !== 'active') return undefined;
+    if (version !== undefined && isQuiet(token, records)) plan.remember(look, version);
+    return look;
   }
 
   /**
@@ -160,10 +160,15 @@ export class DenyList {
    * trip only to make good what is missing: the witness of a store that is empty or another one, the
    * `jti` beside a `next`.
    */
-  lookInStore(token: VerifiedToken, kind: TokenKind = 'access'): Answer<Look> {
-    if (this.witness.isAnnounced) return this.readAll(token, kind);
+  async lookInStore(token: VerifiedToken, kind: TokenKind = 'access'): Promise<Look> {
     // Tokens that are accepted here must be denied for as long as they live, whoever denies them.
-    return this.announceIfPossible().then(() => this.readAll(token, kind));
+    if (!this.witness.isAnnounced) await this.announceIfPossible();
+    const plan = this.planOf(token);
+    const readAt = this.clock.now();
+    const records = plan.parse(await this.store.read(plan.keys), this.witness);
+    return this.isComplete(token, records)
+      ? this.judged(token, plan, records, undefined, readAt)
+      : this.askFurther(token, kind, plan, records, readAt);
   }
 
   /** Who may only read accepts tokens all the same: others have announced them, as a rule. */
@@ -174,23 +179,6 @@ export class DenyList {
     });
   }
 
-  private readAll(
-    token: VerifiedToken,
-    kind: TokenKind,
-    plan = this.planOf(token),
-    readAt = this.clock.now(),
-  ): Answer<Look> {
-    const values = this.store.read(plan.keys);
-    if (isLater(values)) {
-      return values.then((read) =>
-        this.settle(token, kind, plan, this.parse(plan, read), readAt, this.clock.now()),
-      );
-    }
-    const records = this.parse(plan, values);
-    if (this.isComplete(token, records)) plan.remember(records, this.store.version);
-    return this.settle(token, kind, plan, records, readAt, readAt);
-  }
-
   /** What to read of a token never changes. */
   private planOf(token: VerifiedToken): LookPlan {
     const known = this.plans.get(token);
@@ -198,19 +186,6 @@ export class DenyList {
     const plan = new LookPlan(token, this.scopesOf(token), this.keys);
     this.plans.set(token, plan);
     return plan;
-  }
-
-  private settle(
-    token: VerifiedToken,
-    kind: TokenKind,
-    plan: LookPlan,
-    records: Records,
-    readAt: number,
-    now: number,
-  ): Answer<Look> {
-    return this.isComplete(token, records)
-      ? this.judged(token, plan, records, undefined, readAt, now)
-      : this.askFurther(token, kind, plan, records, readAt);
   }
 
   private isComplete(token: VerifiedToken, { epoch, next, token: record }: Records): boolean {
@@ -228,7 +203,7 @@ export class DenyList {
     let records = first;
     if (records.epoch === undefined || this.isLoss(records.epoch, token)) {
       // A lost store has consequences: ask it twice, and let it begin anew if it is empty.
-      records = this.parse(plan, await this.store.read(plan.keys));
+      records = plan.parse(await this.store.read(plan.keys), this.witness);
       const epoch = records.epoch ?? (await this.witness.settle(undefined));
       records = { ...records, epoch };
       if (this.isLoss(epoch, token)) this.announceLoss(token);
@@ -251,21 +226,16 @@ export class DenyList {
     return { next };
   }
 
-  private parse(plan: LookPlan, values: readonly (string | undefined)[]): Records {
-    return plan.parse(values, this.witness);
-  }
-
   private judged(
     token: VerifiedToken,
     { scopes }: LookPlan,
     records: Records,
     successor: Successor | undefined,
     readAt: number,
-    now = this.clock.now(),
   ): Look {
     const { marks } = records;
     return {
-      verdict: judge(token, records, successor, now, this.settings.onLoss),
+      verdict: judge(token, records, successor, this.clock.now(), this.settings.onLoss),
       snapshot: { epoch: records.epoch as string, scopes, marks, readAt },
     };
   }
@@ -498,6 +468,14 @@ export class DenyList {
 /** A token that is superseded by a record young enough for its `next` to stand. */
 function isMissingNext(record: TokenRecord | undefined, oldest: number): boolean {
   return record !== undefined && !record.revoked && record.at > oldest;
+}
+
+/** Nothing stands in the store about this token, and no deadline of its own can make it stale. */
+function isQuiet({ seen }: VerifiedToken, records: Records): boolean {
+  const { sessionRevoked, token, next, marks } = records;
+  const isUnmentioned =
+    !sessionRevoked && token === undefined && next === undefined && marks.length === 0;
+  return isUnmentioned && seen.until === undefined;
 }
 
 export function missingScopes(wanted: readonly Scope[], known: readonly Scope[]): Scope[] {

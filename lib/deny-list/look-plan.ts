@@ -1,5 +1,6 @@
 import type { VerifiedToken } from '../token/verified-token.js';
 import type { DenyListKeys } from './deny-list.keys.js';
+import type { Look } from './look.js';
 import { type Mark, parseRevokedOthers, parseStaleMark } from './marks.js';
 import { parseTokenRecord, type Records } from './records.js';
 import type { Scope } from './scopes.js';
@@ -56,7 +57,7 @@ export class LookPlan {
   readonly scopes: readonly Scope[];
   readonly keys: readonly string[];
   private readonly marks: MarkPlan;
-  private quiet: Records | undefined;
+  private quiet: Look | undefined;
   private quietAt: number | undefined;
 
   constructor({ jti, sid }: VerifiedToken, scopes: readonly Scope[], names: DenyListKeys) {
@@ -66,20 +67,17 @@ export class LookPlan {
   }
 
   /**
-   * The records of a token about which the store had nothing to say, if it is still the same store:
-   * what is absent can change by a write only. So most requests need not read at all.
+   * The look at a token about which the store had nothing to say, if it is still the same store: what
+   * is absent can change by a write only. So most requests need not read at all.
    *
    * @param version of the store
    */
-  recall(version: number | undefined): Records | undefined {
+  recall(version: number | undefined): Look | undefined {
     return version !== undefined && version === this.quietAt ? this.quiet : undefined;
   }
 
-  remember(records: Records, version: number | undefined): void {
-    const { sessionRevoked, token, next, marks } = records;
-    const isQuiet = !sessionRevoked && token === undefined && next === undefined;
-    if (version === undefined || !isQuiet || marks !== NO_MARKS) return;
-    this.quiet = records;
+  remember(quiet: Look, version: number): void {
+    this.quiet = quiet;
     this.quietAt = version;
   }
 

@@ -1,6 +1,7 @@
 import {
   type DenyListStore,
   type Entry,
+  type NearCopy,
   type Standing,
   StoreAnswerError,
 } from './deny-list.store.js';
@@ -11,6 +12,11 @@ export class MemoryStore implements DenyListStore {
   readonly atomic = 'process';
   readonly ephemeral = true;
   readonly isOrdered = true;
+  /** All of it lies in this process. */
+  readonly near: NearCopy = {
+    recall: (keys) => this.recall(keys),
+    complete: (keys) => this.read(keys),
+  };
 
   constructor(private readonly adapter: MemoryAdapter) {}
 
@@ -18,7 +24,7 @@ export class MemoryStore implements DenyListStore {
     return this.adapter.version;
   }
 
-  read(keys: readonly string[]): (string | undefined)[] {
+  async read(keys: readonly string[]): Promise<(string | undefined)[]> {
     return keys.map((key) => this.get(key));
   }
 
@@ -48,6 +54,17 @@ export class MemoryStore implements DenyListStore {
     const standing = await this.writeIfAbsent(first.key, first.value, first.ttl);
     if (standing !== undefined) return [standing, undefined];
     return [undefined, await this.writeIfAbsent(second.key, second.value, second.ttl)];
+  }
+
+  /** Without an error: it is for whoever asks for an answer to have one. */
+  private recall(keys: readonly string[]): (string | undefined)[] | undefined {
+    const values: (string | undefined)[] = [];
+    for (const key of keys) {
+      const value = this.adapter.get(key);
+      if (value !== undefined && typeof value !== 'string') return undefined;
+      values.push(value);
+    }
+    return values;
   }
 
   private get(key: string): string | undefined {

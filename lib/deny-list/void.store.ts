@@ -1,4 +1,4 @@
-import type { DenyListStore } from './deny-list.store.js';
+import type { DenyListStore, NearCopy } from './deny-list.store.js';
 
 /** What stands for an epoch where nothing is kept. */
 const NO_EPOCH = 'none';
@@ -10,11 +10,16 @@ const NO_EPOCH = 'none';
 export class VoidStore implements DenyListStore {
   readonly atomic = 'process';
   readonly ephemeral = false;
+  readonly version = 0;
+  readonly near: NearCopy = {
+    recall: (keys) => this.valuesOf(keys),
+    complete: (keys) => this.read(keys),
+  };
 
   constructor(private readonly witness: string) {}
 
   async read(keys: readonly string[]): Promise<(string | undefined)[]> {
-    return keys.map((key) => (key === this.witness ? NO_EPOCH : undefined));
+    return this.valuesOf(keys);
   }
 
   async write(): Promise<void> {}
@@ -23,5 +28,9 @@ export class VoidStore implements DenyListStore {
 
   async writeIfUnchanged(): Promise<{ written: boolean }> {
     return { written: true };
+  }
+
+  private valuesOf(keys: readonly string[]): (string | undefined)[] {
+    return keys.map((key) => (key === this.witness ? NO_EPOCH : undefined));
   }
 }

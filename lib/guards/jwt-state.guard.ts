@@ -1,7 +1,6 @@
 import { type ExecutionContext, Injectable } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
 import { AuthGuard } from '@nestjs/passport';
-import { type Answer, isLater } from '../answer.js';
 import { writeChallenge } from '../delivery/challenge.js';
 import {
   type Credential,
@@ -76,64 +75,67 @@ export class JwtStateGuard extends AuthGuard() {
     if (traits.acceptsRefreshToken && this.isRefresh(request)) return true;
     // Bound globally and to the route: once is enough.
     if (requestToken(request)?.resolver === this.resolver) return true;
-    const attempt: Attempt = {
-      traits,
-      request,
-      response: context.switchToHttp().getResponse<AnyResponse>(),
-    };
     try {
-      const admitted = this.admit(context, attempt);
-      return isLater(admitted) ? admitted.catch((error) => this.refuse(attempt, error)) : admitted;
+      const credential = this.credentials.read(request);
+      const presented = credential && this.isPlain && this.strategy.recall(credential.token);
+      if (!presented) return this.authenticate(context, request, credential);
+      // What nearly every request is, so nothing of it is made for the garbage collector.
+      const token = this.resolver.recall(presented);
+      if (token) return this.admit(request, token, credential.origin);
+      return this.resolve(context, request, presented, credential.origin);
     } catch (error) {
-      return this.refuse(attempt, error);
+      return this.refuse(context, request, error);
     }
-  }
-
-  private refuse({ request, response }: Attempt, error: unknown): never {
-    request.user = undefined;
-    writeChallenge(response, error);
-    throw error;
-  }
-
-  private admit(context: ExecutionContext, attempt: Attempt): Answer<true> {
-    const credential = this.credentials.read(attempt.request);
-    const known = credential && this.isPlain && this.strategy.recall(credential.token);
-    return known
-      ? this.resolve(known, credential, attempt)
-      : this.authenticate(context, credential, attempt);
   }
 
   /** A token's first sight is passport's. */
   private async authenticate(
     context: ExecutionContext,
+    request: AnyRequest,
     credential: Credential | undefined,
-    attempt: Attempt,
   ): Promise<true> {
-    await super.canActivate(context);
-    return this.resolve(attempt.request.user as VerifiedToken, credential, attempt);
+    try {
+      await super.canActivate(context);
+    } catch (error) {
+      return this.refuse(context, request, error);
+    }
+    const presented = request.user as VerifiedToken;
+    return this.resolve(context, request, presented, credential?.origin ?? 'header');
   }
 
-  private resolve(
+  /** The deny list has to be asked, or has something to say. */
+  private async resolve(
+    context: ExecutionContext,
+    request: AnyRequest,
     presented: VerifiedToken,
-    credential: Credential | undefined,
-    attempt: Attempt,
-  ): Answer<true> {
-    const origin = credential?.origin ?? 'header';
-    const token = this.resolver.resolveAtOnce(presented, () => this.onStale(attempt));
-    return isLater(token)
-      ? token.then((resolved) => this.pass(resolved, origin, attempt))
-      : this.pass(token, origin, attempt);
+    origin: CredentialOrigin,
+  ): Promise<true> {
+    try {
+      const response = responseOf(context);
+      const onStale = () => this.onStale(this.traits.of(context), response);
+      const token = await this.resolver.resolve(presented, onStale);
+      if (token.issued) this.delivery.stage(response, token.issued, origin);
+      return this.admit(request, token, origin);
+    } catch (error) {
+      return this.refuse(context, request, error);
+    }
   }
 
-  private pass(
-    token: ResolvedToken,
-    origin: CredentialOrigin,
-    { request, response }: Attempt,
-  ): true {
-    if (token.issued) this.delivery.stage(response, token.issued, origin);
-    setRequestToken(request, { ...token, origin, resolver: this.resolver });
+  private admit(request: AnyRequest, token: ResolvedToken, origin: CredentialOrigin): true {
+    setRequestToken(request, token, origin, this.resolver);
     request.user = token.current;
     return true;
+  }
+
+  private refuse(context: ExecutionContext, request: AnyRequest, error: unknown): never {
+    request.user = undefined;
+    writeChallenge(responseOf(context), error);
+    throw error;
+  }
+
+  /** Without what `switchToHttp()` makes anew at every call; to be overridden where it is elsewhere. */
+  override getRequest(context: ExecutionContext): AnyRequest {
+    return context.getArgByIndex(0);
   }
 
   /** passport's outcome in this module's terms; `user` is what the strategy's `validate` gave. */
@@ -153,17 +155,14 @@ export class JwtStateGuard extends AuthGuard() {
     return !refreshCredentials.takesAccessTokens || refreshCredentials.isPresent(request);
   }
 
-  private onStale({ traits, response }: Attempt): StalePolicy {
+  private onStale({ leavesReissuing }: RouteTraits, response: AnyResponse): StalePolicy {
     // Not for a response that nobody waits for any more, nor for one that may have no body where
     // only a body could carry the token.
-    const leaves = traits.leavesReissuing || !this.delivery.canCarry(response, undefined);
+    const leaves = leavesReissuing || !this.delivery.canCarry(response, undefined);
     return leaves ? 'leave' : 'reissue';
   }
 }
 
-/** One request on its way in. */
-interface Attempt {
-  readonly traits: RouteTraits;
-  readonly request: AnyRequest;
-  readonly response: AnyResponse;
+function responseOf(context: ExecutionContext): AnyResponse {
+  return context.getArgByIndex(1);
 }

@@ -1,6 +1,7 @@
 import { v7 as uuidv7 } from 'uuid';
 import { CLOCK_SKEW_MS, type Clock } from '../clock.js';
-import type { DenyList, Look } from '../deny-list/deny-list.js';
+import type { DenyList } from '../deny-list/deny-list.js';
+import type { Look } from '../deny-list/look.js';
 import { staleMarkIn } from '../deny-list/marks.js';
 import type { Scope } from '../deny-list/scopes.js';
 import type { ClaimsReader } from '../token/claims-reader.js';

@@ -1,4 +1,5 @@
-import type { DenyList, Look } from '../deny-list/deny-list.js';
+import type { DenyList } from '../deny-list/deny-list.js';
+import type { Look } from '../deny-list/look.js';
 import type { MarkSnapshot } from '../deny-list/marks.js';
 import type { TokenEvents } from '../events/token-events.js';
 import {

@@ -1,5 +1,5 @@
-import { type Answer, isLater } from '../answer.js';
-import { type DenyList, type Look, missingScopes } from '../deny-list/deny-list.js';
+import { type DenyList, missingScopes } from '../deny-list/deny-list.js';
+import type { Look } from '../deny-list/look.js';
 import { isMadeStaleBy, type Mark } from '../deny-list/marks.js';
 import type { Stale, StaleReason, Superseded } from '../deny-list/verdict.js';
 import type { ReissueReason } from '../events/events.js';
@@ -70,32 +70,26 @@ export class TokenResolver {
     private readonly settings: ResolverSettings,
   ) {}
 
-  /** @throws JwtStateError in every state in which the request must not run */
-  async resolve(presented: VerifiedToken, onStale: StalePolicy): Promise<ResolvedToken> {
-    return this.resolveAtOnce(presented, () => onStale);
+  /**
+   * What nearly every request is: an active token, and nobody who would have to be asked. `undefined`:
+   * {@link resolve}.
+   */
+  recall(presented: VerifiedToken): ResolvedToken | undefined {
+    const look = this.denyList.recall(presented);
+    return look && this.found(presented, presented, look);
   }
 
   /**
-   * The same without a promise where the store needs none.
-   *
-   * @param onStale asked when the token is stale
+   * @param onStale a function is asked when the token is found to be stale
+   * @throws JwtStateError in every state in which the request must not run
    */
-  resolveAtOnce(presented: VerifiedToken, onStale: () => StalePolicy): Answer<ResolvedToken> {
-    const look = this.look(presented);
-    // What nearly every request is: an active token, and a store that knows it without asking.
-    if (!isLater(look) && look?.verdict.state === 'active')
-      return this.found(presented, presented, look);
-    return this.follow(presented, look, onStale);
-  }
-
-  private async follow(
+  async resolve(
     presented: VerifiedToken,
-    first: Answer<Look | undefined>,
-    onStale: () => StalePolicy,
+    onStale: StalePolicy | (() => StalePolicy),
   ): Promise<ResolvedToken> {
     let token = presented;
     for (let hop = 0; hop <= MAX_HOPS; hop++) {
-      const look = await (hop === 0 ? first : this.look(token));
+      const look = await this.look(token);
       if (look === undefined) return unchecked(presented, token);
       const { verdict } = look;
       switch (verdict.state) {
@@ -110,7 +104,7 @@ export class TokenResolver {
           token = this.successorOf(verdict, token === presented);
           break;
         case 'stale': {
-          const policy = onStale();
+          const policy = typeof onStale === 'function' ? onStale() : onStale;
           // Who has nowhere to put a new one, or cannot sign, takes it as its application always did.
           if (verdict.why === 'legacy' && (policy === 'refuse' || !this.mint.canSign)) {
             return this.found(presented, token, look);
@@ -159,15 +153,14 @@ export class TokenResolver {
   }
 
   /** `undefined`: the store does not answer, and the application prefers to go on without it. */
-  private look(token: VerifiedToken): Answer<Look | undefined> {
-    const look = this.denyList.look(token);
-    return isLater(look) ? look.catch((error) => this.goOnWithout(error)) : look;
-  }
-
-  private goOnWithout(error: unknown): undefined {
-    const accept = this.settings.onUnavailable === 'accept';
-    if (accept && error instanceof DenyListUnavailableError) return undefined;
-    throw error;
+  private async look(token: VerifiedToken): Promise<Look | undefined> {
+    try {
+      return await this.denyList.look(token);
+    } catch (error) {
+      const accept = this.settings.onUnavailable === 'accept';
+      if (accept && error instanceof DenyListUnavailableError) return undefined;
+      throw error;
+    }
   }
 
   /** Parallel requests with one stale token share one reissue. */

@@ -2,8 +2,8 @@ import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import { afterEach, describe, expect, it } from '@jest/globals';
-import type { ExecutionContext } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
+import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-host.js';
 import { JwtStateGuard } from '../../lib/guards/jwt-state.guard.js';
 import { JwtStateStrategy } from '../../lib/guards/jwt-state.strategy.js';
 import type { Assembly } from '../../lib/jwt-state.assembly.js';
@@ -40,12 +40,11 @@ async function guarded(assembly: Assembly, token: string) {
   class Controller {
     route() {}
   }
-  const context = {
-    getType: () => 'http',
-    getClass: () => Controller,
-    getHandler: () => Controller.prototype.route,
-    switchToHttp: () => ({ getRequest: () => request, getResponse: () => response }),
-  } as unknown as ExecutionContext;
+  const context = new ExecutionContextHost(
+    [request, response],
+    Controller,
+    Controller.prototype.route,
+  );
   const outcome = await Promise.resolve(guard.canActivate(context)).catch((thrown) => ({ thrown }));
   return {
     thrown: outcome instanceof Object ? outcome.thrown : undefined,
