@@ -1,6 +1,5 @@
 import type { KeyObject } from 'node:crypto';
 import type { JwtService } from '@nestjs/jwt';
-import { isLater } from '../answer.js';
 import type { Clock } from '../clock.js';
 import { TokenInvalidError } from '../jwt-state.errors.js';
 import type { Algorithm } from '../keys/key-options.js';
@@ -65,7 +64,7 @@ export class TokenVerifier {
     const current = candidate.profile.keys.find(candidate.query);
     if (current !== key) {
       // Where nobody can say, the check that follows will hear so itself.
-      if (isLater(current)) current.catch(() => {});
+      if (current instanceof Promise) current.catch(() => {});
       this.checked.delete(text);
       return undefined;
     }

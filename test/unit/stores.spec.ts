@@ -5,7 +5,6 @@ import { describe, expect, it, jest } from '@jest/globals';
 import KeyvRedis from '@keyv/redis';
 import { createCache } from 'cache-manager';
 import { Keyv, type KeyvStoreAdapter } from 'keyv';
-import type { Answer } from '../../lib/answer.js';
 import { BoundedStore } from '../../lib/deny-list/bounded.store.js';
 import { createMemoryCache, createStore } from '../../lib/deny-list/create-store.js';
 import { type DenyListStore, StoreAnswerError } from '../../lib/deny-list/deny-list.store.js';
@@ -36,7 +35,7 @@ function adapter(broken: Partial<Record<keyof KeyvStoreAdapter, unknown>> = {}):
 }
 
 /** How a store answers: a value, or `'rejects'`; and `'hangs'` once its deadline is over. */
-async function outcome<T>(given: Answer<T>): Promise<T | 'rejects' | 'hangs'> {
+async function outcome<T>(given: Promise<T>): Promise<T | 'rejects' | 'hangs'> {
   return await Promise.race([
     Promise.resolve(given).catch(() => 'rejects' as const),
     sleep(3 * DEADLINE, 'hangs' as const),
