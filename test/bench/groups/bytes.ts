@@ -1,11 +1,25 @@
 import { makeKeys } from '../keys.js';
+import type { Leaving } from '../processes/service.js';
 import { fillDenyList, startService, usedMemory } from '../redis-fill.js';
-import { goalOf, type Report } from '../report.js';
+import { goalOf, type Report, type Row } from '../report.js';
 import { Resources } from '../resources.js';
 import type { Settings } from '../settings.js';
 import { spreadOf } from '../stats.js';
 
 const LIMIT = 115;
+/** So many of each kind: enough for what Redis itself takes to be next to nothing. */
+const EACH = 4_000;
+
+/** How long it stays is what it is multiplied by; see the page on capacity. */
+const KINDS: Record<Leaving, { lives: string; refreshTokens: boolean }> = {
+  'revoked session': { lives: 'the longest lifetime', refreshTokens: false },
+  'stale mark': { lives: 'the longest lifetime', refreshTokens: false },
+  'replaced token': {
+    lives: 'the grace period (the successor), what is left of the token (that it was replaced)',
+    refreshTokens: false,
+  },
+  'used refresh token': { lives: 'what is left of the refresh token', refreshTokens: true },
+};
 
 /** What a revoked session takes. Counted, not timed: once is enough. */
 export async function bytes(settings: Settings, report: Report): Promise<void> {
@@ -21,6 +35,7 @@ export async function bytes(settings: Settings, report: Report): Promise<void> {
       { name: 'memory', title: 'in memory (heapUsed)', values: { [column]: inMemory } },
     ],
   });
+  report.table({ group: 'bytes', title: 'each of these, in Redis', rows: await bytesOfKinds() });
   report.goal(goalOf('bytes in Redis', 'bytes', spreadOf([inRedis]), '<=', LIMIT));
 }
 
@@ -32,6 +47,23 @@ async function bytesInRedis(resources: Resources, count: number): Promise<number
   const before = await usedMemory(redis);
   await fillDenyList(redis, service, count);
   return ((await usedMemory(redis)) - before) / count;
+}
+
+async function bytesOfKinds(): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const [what, { lives, refreshTokens }] of Object.entries(KINDS)) {
+    const each = await Resources.use(async (resources) => {
+      const redis = await resources.redis();
+      const store = { redis: redis.url, refreshTokens };
+      const service = await startService(resources.child('service'), makeKeys('HS256'), store);
+      await service.call('leave', { what, count: 10 });
+      const before = await usedMemory(redis);
+      await service.call('leave', { what, count: EACH });
+      return ((await usedMemory(redis)) - before) / EACH;
+    });
+    rows.push({ name: what, title: `${what}; for ${lives}`, values: { bytes: each } });
+  }
+  return rows;
 }
 
 async function bytesInMemory(resources: Resources, count: number): Promise<number> {

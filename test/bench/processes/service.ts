@@ -40,6 +40,12 @@ answerCalls({
 
   revokeSessions: (count: number) => fillThrough(tokens, count),
 
+  /** So many times what leaves something in the store. */
+  leave: async ({ what, count }: { what: Leaving; count: number }) => {
+    const leave = LEAVINGS[what];
+    for (let index = 0; index < count; index++) await leave(index);
+  },
+
   /** When it was confirmed, by the clock that the processes of a machine share. */
   revoke: async (token: string) => {
     await tokens.revoke(token);
@@ -84,6 +90,22 @@ answerCalls({
     return process.memoryUsage().heapUsed;
   },
 });
+
+/** What leaves something in the store, each time for another user. */
+export type Leaving = 'revoked session' | 'stale mark' | 'replaced token' | 'used refresh token';
+
+const LEAVINGS: Record<Leaving, (index: number) => Promise<unknown>> = {
+  'revoked session': () => fillThrough(tokens, 1),
+  'stale mark': (index) => tokens.markStale({ sub: `marked-${index}` }),
+  'replaced token': async (index) => {
+    const { accessToken } = await tokens.issue(`replaced-${index}`);
+    await tokens.refresh(accessToken);
+  },
+  'used refresh token': async (index) => {
+    const { refreshToken } = await tokens.issue(`refreshed-${index}`);
+    await tokens.refresh(refreshToken as string);
+  },
+};
 
 export interface VerifyRun {
   readonly tokens: readonly string[];
