@@ -55,8 +55,13 @@ export class TestToken<C extends Claims = Claims> {
     return { authorization: `Bearer ${this.#text}` };
   }
 
-  /** The request header that carries it by cookie. @throws Error without `delivery.cookie` */
-  get cookie(): { cookie: string } {
+  /**
+   * The request header that carries it by cookie. A method, since Jest reads every property of what it
+   * compares.
+   *
+   * @throws Error without `delivery.cookie`
+   */
+  cookie(): { cookie: string } {
     const { cookieName } = this.#extras;
     if (cookieName !== undefined) return { cookie: `${cookieName}=${this.#text}` };
     throw new Error('This token travels in no cookie: the application has no delivery.cookie.');

@@ -2,6 +2,7 @@ import type { INestApplicationContext } from '@nestjs/common';
 import { v7 as uuidv7 } from 'uuid';
 import type { Clock } from '../clock.js';
 import { wholeSeconds } from '../config/checks.js';
+import { seenBy } from '../deny-list/marks.js';
 import { type Duration, toMilliseconds } from '../duration.js';
 import { noEvents } from '../events/token-events.js';
 import type { Assembly } from '../jwt-state.assembly.js';
@@ -30,9 +31,11 @@ export interface TokenForOptions {
    * One more token of a session, as another tab has one: the claims of one of its tokens, or only its
    * `sid`. Default: a new session. It has no refresh token of its own.
    */
-  readonly session?: Pick<ReservedClaims, 'sid'> &
-    Partial<Pick<ReservedClaims, 'auth_time' | 'jti' | 'seen'>>;
+  readonly session?: Session;
 }
+
+type Session = Pick<ReservedClaims, 'sid'> &
+  Partial<Pick<ReservedClaims, 'auth_time' | 'jti' | 'seen'>>;
 
 /**
  * A token that the guard of this application accepts, without a log-in: signed with its keys, with the
@@ -72,12 +75,12 @@ export async function tokenFor<C extends Claims = Claims>(
   const given = claims && checkedClaims('claims given to tokenFor()', claims);
   const source = new ClaimsReader(given ? undefined : config.claims, config.claimsTimeout);
   const starter = new SessionStarter(denyList, source, mint, noEvents, clock);
+  const { session } = options;
+  const known = session && (await knownTo(session, denyList));
   const logIn = await starter.start(await starter.begin(subject, given), given);
 
   const lifetime = lifetimeOf(options, config);
-  const age = ageOf(options, lifetime, config);
-  const then = clock.now() - age;
-  const { session } = options;
+  const then = clock.now() - ageOf(options, lifetime, config);
   const iat = toSeconds(then);
   const authTime = session?.auth_time ?? iat;
   const token: VerifiedToken = {
@@ -87,12 +90,10 @@ export async function tokenFor<C extends Claims = Claims>(
     auth_time: authTime,
     sid: session?.sid ?? uuidv7({ msecs: then }),
     jti: nextTokenId(then, session?.jti),
-    seen: { ...logIn.claims.seen, ...revocationsKnownTo(session) },
+    seen: known ? merged(logIn.claims.seen, known) : logIn.claims.seen,
   };
-  const { accessToken, refreshToken } = mint.sign(
-    token,
-    session ? undefined : mint.refreshTokenFor(token),
-  );
+  const refresh = session ? undefined : mint.refreshTokenFor(token);
+  const { accessToken, refreshToken } = mint.sign(token, refresh);
   const { usesCookie, cookie } = config.delivery;
   return new TestToken<C>(accessToken, {
     cookieName: usesCookie ? cookie.name : undefined,
@@ -117,9 +118,21 @@ function ageOf({ age, expired }: TokenForOptions, lifetime: number, config: JwtS
   throw new JwtStateConfigError('tokenFor: give either an age or expired, not both.');
 }
 
-/** What a session was started after belongs to it; what came later must go on affecting it. */
-function revocationsKnownTo(session: TokenForOptions['session']): Pick<Seen, 'revoked'> {
-  return session?.seen ? { revoked: session.seen.revoked ?? [] } : {};
+/** The marks of the session itself, and those that it was started after: later ones go on affecting it. */
+async function knownTo({ sid, seen }: Session, denyList: Assembly['denyList']): Promise<Seen> {
+  const snapshot = await denyList.readMarks([{ name: 'sid', value: sid }]);
+  return { ...seenBy(snapshot, snapshot.scopes), ...(seen && { revoked: seen.revoked ?? [] }) };
+}
+
+function merged(subject: Seen, session: Seen): Seen {
+  const stale = [...(subject.stale ?? []), ...(session.stale ?? [])];
+  const until = Math.min(subject.until ?? Infinity, session.until ?? Infinity);
+  return {
+    ...subject,
+    ...session,
+    ...(stale.length > 0 && { stale }),
+    ...(until < Infinity && { until }),
+  };
 }
 
 function partOf<T>(app: TestedApplication, token: symbol): T {

@@ -164,6 +164,17 @@ describe.each(MATRIX)('tokenFor: %s, deny list in %s', (platform, store) => {
     }
   });
 
+  it('has seen the marks of its session, too', async () => {
+    const app = await start({ controllers: [SessionController] });
+    const first = await tokenFor(app.nest, 'alice');
+    await app.tokens.markStale({ sid: first.claims.sid });
+    await app.tokens.markStale({ sub: 'alice' });
+    const second = await tokenFor(app.nest, 'alice', {}, { session: first.claims });
+    expectNoNewToken(await app.get('/me', second.accessToken));
+    expect(second.claims.seen.stale).toHaveLength(2);
+    await expectStale(app.nest, first);
+  });
+
   it('does not forget for a session what it was revoked by', async () => {
     const app = await start();
     const first = await tokenFor(app.nest, 'alice');
@@ -278,10 +289,10 @@ describe.each(PLATFORMS)('Expectations of responses: %s', (platform) => {
   it('hold where both ways are by cookie', async () => {
     const app = await startApp({ platform, options: { delivery: { cookie: true } } });
     const token = await tokenFor(app.nest, 'alice');
-    expectNotReissued(await request(serverOf(app)).get('/me').set(token.cookie).expect(200));
+    expectNotReissued(await request(serverOf(app)).get('/me').set(token.cookie()).expect(200));
     await app.change('alice', { plan: 'premium' });
-    const next = expectReissued(await request(serverOf(app)).get('/me').set(token.cookie));
-    expectNotReissued(await request(serverOf(app)).get('/premium').set(next.cookie).expect(200));
+    const next = expectReissued(await request(serverOf(app)).get('/me').set(token.cookie()));
+    expectNotReissued(await request(serverOf(app)).get('/premium').set(next.cookie()).expect(200));
   });
 
   it('hold for the refresh route', async () => {

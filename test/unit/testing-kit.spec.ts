@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { inspect } from 'node:util';
 import { describe, expect, it } from '@jest/globals';
 import {
@@ -195,6 +196,15 @@ const premium = token({ plan: 'premium' });
 const refreshToken = token({}, 'rt+jwt');
 const record = token({}, 'next+jwt');
 
+function thrownBy(call: () => unknown): string {
+  try {
+    call();
+  } catch (error) {
+    return (error as Error).message;
+  }
+  throw new Error('Nothing was thrown.');
+}
+
 describe('TestToken', () => {
   it('says what it is, and is sent as it is needed', () => {
     const held = new TestToken<{ plan: string }>(free, { cookieName: 'token', refreshToken });
@@ -202,7 +212,7 @@ describe('TestToken', () => {
     expect(held.accessToken).toBe(free);
     expect(held.refreshToken).toBe(refreshToken);
     expect(held.header).toEqual({ authorization: `Bearer ${free}` });
-    expect(held.cookie).toEqual({ cookie: `token=${free}` });
+    expect(held.cookie()).toEqual({ cookie: `token=${free}` });
     expect(`Bearer ${held}`).toBe(`Bearer ${free}`);
   });
 
@@ -211,12 +221,15 @@ describe('TestToken', () => {
     expect(inspect(held)).toBe("TestToken { sub: 'alice', sid: 's', jti: 'j' }");
     expect(JSON.stringify(held)).not.toContain(free.split('.')[2]);
     expect(Object.keys(held)).toEqual(['claims']);
+    const compared = thrownBy(() => expect(held).toEqual({}));
+    expect(compared).toContain('"plan": "free"');
+    expect(compared).not.toContain(free.split('.')[2]);
   });
 
   it('refuses what is no token, and to be a cookie where there is none', () => {
     expect(() => new TestToken('nonsense')).toThrow(TokenInvalidError);
     expect(() => new TestToken(undefined as unknown as string)).toThrow(TokenInvalidError);
-    expect(() => new TestToken(free).cookie).toThrow('delivery.cookie');
+    expect(() => new TestToken(free).cookie()).toThrow('delivery.cookie');
   });
 });
 
@@ -318,7 +331,7 @@ describe('expectReissued', () => {
   it('gives the token with what it came with', () => {
     expect(expectReissued(RESPONSES['a refresh'] as TestResponse).refreshToken).toBe(refreshToken);
     const byCookie = expectReissued(RESPONSES['supertest, by cookie'] as TestResponse);
-    expect(byCookie.cookie).toEqual({ cookie: `__Host-token=${free}` });
+    expect(byCookie.cookie()).toEqual({ cookie: `__Host-token=${free}` });
   });
 
   it('names the code of an answer that was refused', () => {
@@ -367,5 +380,33 @@ describe('expectReissued', () => {
     expect(failure.message).toContain(message);
     expect(failure).toMatchObject({ name: 'ExpectationError', expected: claims });
     expect(failure.stack).not.toMatch(/expect-reissued|compare-claims/);
+  });
+});
+
+describe('nestjs-jwt-state/testing', () => {
+  const lib = new URL('../../lib/', import.meta.url);
+  const files = readdirSync(lib, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts'))
+    .map((name) => ({
+      isKit: name.startsWith('testing/'),
+      imports: [...readFileSync(new URL(name, lib), 'utf8').matchAll(/from '([^']+)'/g)].map(
+        ([, from]) => from as string,
+      ),
+    }));
+  const importsOf = (isKit: boolean) =>
+    files.filter((file) => file.isKit === isKit).flatMap(({ imports }) => imports);
+
+  it('is imported by nothing else', () => {
+    expect(importsOf(false).filter((from) => from.includes('testing'))).toEqual([]);
+  });
+
+  it('needs no test framework', () => {
+    const others = importsOf(true).filter((from) => !from.startsWith('.') && !/^node:/.test(from));
+    expect([...new Set(others)].sort()).toEqual([
+      '@nestjs/common',
+      'cache-manager',
+      'keyv',
+      'uuid',
+    ]);
   });
 });
