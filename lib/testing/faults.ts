@@ -53,6 +53,11 @@ export class Faults {
 
 function affects({ only, keys }: Fault, verb: StoreVerb, names: readonly string[]): boolean {
   if (only !== undefined && only !== verb) return false;
-  // `search` and not `test`: a /g would remember where it has been.
-  return keys === undefined || names.some((name) => name.search(keys) >= 0);
+  return keys === undefined || names.some((name) => isAbout(name, keys));
+}
+
+export function isAbout(name: string, keys: RegExp): boolean {
+  // A /g would remember where it has been.
+  keys.lastIndex = 0;
+  return keys.test(name);
 }

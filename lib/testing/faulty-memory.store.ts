@@ -1,7 +1,7 @@
 import { type Clock, systemClock } from '../clock.js';
 import type { Entry, Standing } from '../deny-list/deny-list.store.js';
 import type { NativeStore, NativeStoreSettings } from '../deny-list/native-store.js';
-import type { Faults, StoreVerb } from './faults.js';
+import { type Faults, isAbout, type StoreVerb } from './faults.js';
 
 interface Stored {
   readonly value: string;
@@ -73,7 +73,7 @@ export class FaultyMemoryStore implements NativeStore {
   /** Drops all entries, or those under keys that this matches. */
   lose(keys?: RegExp): void {
     for (const key of this.entries.keys()) {
-      if (keys === undefined || key.search(keys) >= 0) this.entries.delete(key);
+      if (keys === undefined || isAbout(key, keys)) this.entries.delete(key);
     }
   }
 

@@ -33,12 +33,16 @@ export class TestClock implements Clock {
   }
 
   /**
-   * `clock.advance('5m')`; a number counts in seconds, as in the module's options.
+   * `clock.advance('5m')`; a number counts in seconds, as in the module's options. `'-3s'` puts it back,
+   * as when a host's clock is corrected.
    *
    * @throws JwtStateConfigError for what is no duration
    */
   advance(duration: Duration): void {
-    this.ahead += toMilliseconds('TestClock.advance', duration, 0);
+    const text = typeof duration === 'number' ? `${duration}s` : duration;
+    const isBack = text.startsWith('-');
+    const length = (isBack ? text.slice(1) : text) as Duration;
+    this.ahead += (isBack ? -1 : 1) * toMilliseconds('TestClock.advance', length, 0);
   }
 
   /**

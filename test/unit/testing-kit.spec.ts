@@ -37,6 +37,9 @@ describe('TestClock', () => {
     expect(clock.now()).toBe(start);
     clock.advance('1h');
     expect(clock.now()).toBe(start + 3_600_000);
+    clock.advance('-90m');
+    clock.advance(-0.5);
+    expect(clock.now()).toBe(start - 1_800_500);
     clock.set(new Date(start));
     expect(clock.now()).toBe(start);
     clock.set(start - 1);
@@ -54,7 +57,7 @@ describe('TestClock', () => {
     const clock = new TestClock();
     expect(() => clock.set('yesterday')).toThrow(RangeError);
     expect(() => new TestClock(Number.NaN)).toThrow(RangeError);
-    for (const nonsense of ['900', '-5s', 'soon', Number.NaN, -1]) {
+    for (const nonsense of ['900', '--5s', '-5', 'soon', Number.NaN, Infinity]) {
       expect(() => clock.advance(nonsense as '5s')).toThrow(JwtStateConfigError);
     }
   });
@@ -408,5 +411,12 @@ describe('nestjs-jwt-state/testing', () => {
       'keyv',
       'uuid',
     ]);
+  });
+
+  it('is shown in the docs by a test that runs', () => {
+    const read = (path: string) => readFileSync(new URL(path, lib), 'utf8');
+    const [, shown = ''] = /```ts\n([^`]*)```/.exec(read('../docs/19-testing.md')) ?? [];
+    const run = read('../test/unit/sample-subscription.spec.ts');
+    expect(shown).toBe(run.replace('../../sample/01-subscription/', '../src/'));
   });
 });
