@@ -29,7 +29,7 @@ export async function openStore(
 ): Promise<DenyListStore> {
   const store = createBoundedStore(config, clock, events);
   const { cache, prefix, isOn } = config.denyList;
-  if (isOn && cache) await nativeStoreIn(cache)?.open({ prefix });
+  if (isOn && cache) await nativeStoreIn(cache)?.open({ prefix, clock });
   return store;
 }
 

@@ -1,3 +1,4 @@
+import type { Clock } from '../clock.js';
 import type { DenyListStore } from './deny-list.store.js';
 
 /**
@@ -10,6 +11,8 @@ export const NATIVE_STORE: unique symbol = Symbol.for('nestjs-jwt-state:native-s
 export interface NativeStoreSettings {
   /** Begins every key of the deny list. */
   readonly prefix: string;
+  /** The application's, for a store that has none of its own. */
+  readonly clock?: Clock;
 }
 
 /** A store that knows how to begin and to end. */

@@ -2,7 +2,7 @@ import { v7 as uuidv7 } from 'uuid';
 import type { Clock } from '../clock.js';
 import { type DenyList, missingScopes } from '../deny-list/deny-list.js';
 import { type MarkSnapshot, seenBy } from '../deny-list/marks.js';
-import type { TokenEvents } from '../events/token-events.js';
+import type { EventSink } from '../events/token-events.js';
 import {
   ClaimsInvalidError,
   ClaimsUnavailableError,
@@ -36,7 +36,7 @@ export class SessionStarter {
     private readonly denyList: DenyList,
     private readonly claims: ClaimsReader,
     private readonly mint: TokenMint,
-    private readonly events: TokenEvents,
+    private readonly events: EventSink,
     private readonly clock: Clock,
   ) {}
 

@@ -396,7 +396,7 @@ describe.each(MATRIX)('What is told: %s, deny list in %s', (platform, kind) => {
     for (let time = 0; time < 3; time++) {
       expectRefusal(await app.get('/me', token), 'DENY_LIST_UNAVAILABLE');
     }
-    expect(news()).toStrictEqual([['store-failed', { at: at(), reason: 'Error' }]]);
+    expect(news()).toStrictEqual([['store-failed', { at: at(), reason: 'TestDenyListFault' }]]);
     store.recover();
     clock.advance('1s');
     for (let time = 0; time < 2; time++) expectNoNewToken(await app.get('/me', token));

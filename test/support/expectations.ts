@@ -1,6 +1,7 @@
 import { expect } from '@jest/globals';
 import type { JwtStateErrorCode } from 'nestjs-jwt-state';
-import { claimsOf, type Reply } from './test-app.js';
+import { expectNotReissued, expectReissued } from 'nestjs-jwt-state/testing';
+import type { Reply } from './test-app.js';
 
 const REASONS: Record<number, string> = {
   400: 'Bad Request',
@@ -65,13 +66,14 @@ function challengeOf(code: JwtStateErrorCode): unknown {
 /** Ran, with these claims; the response brings a token that says the same, which is returned. */
 export function expectNewToken(reply: Reply, claims: Record<string, unknown>): string {
   expect(reply.status).toBeLessThan(300);
-  expect(claimsOf(reply.token)).toMatchObject(claims);
+  const { accessToken } = expectReissued(reply, claims);
+  expect(reply.token).toBe(accessToken);
   expect(reply.headers.get('cache-control')).toBe('no-store');
-  return reply.token as string;
+  return accessToken;
 }
 
 /** Ran, with these claims; the client keeps the token it has. */
 export function expectNoNewToken(reply: Reply, claims: Record<string, unknown> = {}): void {
   expect({ status: reply.status, body: reply.body }).toMatchObject({ status: 200, body: claims });
-  expect(reply.token).toBeUndefined();
+  expectNotReissued(reply);
 }

@@ -2,7 +2,7 @@ import KeyvRedis from '@keyv/redis';
 import { createClient } from '@redis/client';
 import { createCache } from 'cache-manager';
 import { Keyv } from 'keyv';
-import type { StringValue } from 'ms';
+import type { Duration } from 'nestjs-jwt-state';
 import { SessionController } from './session.controller.js';
 import { clock, type Platform, startApp } from './test-app.js';
 
@@ -12,7 +12,7 @@ import { clock, type Platform, startApp } from './test-app.js';
  */
 const { PLATFORM, CLOCK_AHEAD, KEY_PREFIX = '', REDIS_URL = '' } = process.env;
 
-clock.advance(CLOCK_AHEAD as StringValue);
+clock.advance(CLOCK_AHEAD as Duration);
 const client = createClient({ url: REDIS_URL, disableOfflineQueue: true });
 client.on('error', () => {});
 await client.connect();

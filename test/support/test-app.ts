@@ -4,7 +4,6 @@ import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
 import { Test } from '@nestjs/testing';
 import {
-  JWT_STATE_CLOCK,
   JwtStateModule,
   type JwtStateOptions,
   TokenDelivery,
@@ -13,9 +12,9 @@ import {
   TokenService,
   type VerifiedToken,
 } from 'nestjs-jwt-state';
+import { overrideJwtState, TestClock, TestToken } from 'nestjs-jwt-state/testing';
 import { AccountController, MeController } from './account.controller.js';
 import { CapturedLog } from './captured-log.js';
-import { TestClock } from './test-clock.js';
 import { closeStores, STORES, type StoreKind, TestStore } from './test-store.js';
 import { Users } from './users.js';
 
@@ -77,11 +76,7 @@ export async function startApp(settings: TestAppSettings = {}): Promise<TestApp>
     controllers: [settings.account === false ? MeController : AccountController, ...controllers],
     providers: [{ provide: Users, useValue: users }, ...providers],
   });
-  const compiled = await testing
-    .overrideProvider(JWT_STATE_CLOCK)
-    .useValue(clock)
-    .setLogger(log)
-    .compile();
+  const compiled = await overrideJwtState(testing, { clock }).setLogger(log).compile();
   const nest =
     settings.platform === 'Fastify'
       ? compiled.createNestApplication(new FastifyAdapter({ forceCloseConnections: true }))
@@ -238,7 +233,7 @@ function parsed(text: string): unknown {
 /** The payload of a token, unverified. */
 export function claimsOf(token: string | undefined): VerifiedToken {
   if (token === undefined) throw new Error('There is no token.');
-  return JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString());
+  return new TestToken(token).claims;
 }
 
 /** That neither the secret, nor a token that was used, nor the signature of one is in there. */

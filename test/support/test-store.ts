@@ -3,12 +3,10 @@ import KeyvRedis from '@keyv/redis';
 import { createClient } from '@redis/client';
 import { type Cache, createCache } from 'cache-manager';
 import { Keyv } from 'keyv';
+import { Faults, type StoreVerb } from '../../lib/testing/faults.js';
 
 export const STORES = ['memory', 'Redis'] as const;
 export type StoreKind = (typeof STORES)[number];
-
-type Verb = 'read' | 'write';
-type Fault = (verb: Verb, key: string) => boolean;
 
 const opened = new Set<TestStore>();
 
@@ -20,7 +18,7 @@ export abstract class TestStore {
   /** How often it was asked, by all applications together. */
   lookups = 0;
   protected readonly prefix = `test-${randomUUID()}:`;
-  private fault: Fault = () => false;
+  private readonly faults = new Faults();
 
   static create(kind: StoreKind): TestStore {
     const store = kind === 'Redis' ? new SharedRedis() : new SharedMemory();
@@ -34,12 +32,12 @@ export abstract class TestStore {
   }
 
   /** From now on nothing is answered, or nothing of one verb, or nothing about some keys. */
-  fail(only?: Verb, keys = /./): void {
-    this.fault = (verb, key) => (only === undefined || verb === only) && keys.test(key);
+  fail(only?: StoreVerb, keys = /./): void {
+    this.faults.set({ kind: 'fails', keys, ...(only && { only }) });
   }
 
   recover(): void {
-    this.fault = () => false;
+    this.faults.clear();
   }
 
   /** Deletes all entries, as FLUSHALL does, or those with certain keys. */
@@ -47,9 +45,9 @@ export abstract class TestStore {
   abstract close(): Promise<void>;
   protected abstract keyv(): Promise<Keyv>;
 
-  protected pass(verb: Verb, keys: readonly string[]): void {
+  protected pass(verb: StoreVerb, keys: readonly string[]): void {
     if (verb === 'read') this.lookups += 1;
-    if (keys.some((key) => this.fault(verb, key))) throw new Error('The store does not answer.');
+    void this.faults.pass(verb, keys);
   }
 }
 
@@ -68,7 +66,7 @@ class SharedMemory extends TestStore {
 }
 
 class GatedMap extends Map<string, unknown> {
-  constructor(private readonly gate: (verb: Verb, key: string) => void) {
+  constructor(private readonly gate: (verb: StoreVerb, key: string) => void) {
     super();
   }
 
@@ -114,7 +112,7 @@ class SharedRedis extends TestStore {
   }
 
   private guard(client: Redis): void {
-    const gate = (command: string, verb: Verb, keysOf: (args: never[]) => string[]) => {
+    const gate = (command: string, verb: StoreVerb, keysOf: (args: never[]) => string[]) => {
       const commands = client as unknown as Record<string, (...args: never[]) => Promise<unknown>>;
       const original = commands[command]?.bind(client);
       commands[command] = async (...args) => {
