@@ -27,7 +27,7 @@ export default {
       ...base,
       displayName: 'unit',
       testMatch: ['<rootDir>/test/**/*.spec.ts'],
-      testPathIgnorePatterns: ['<rootDir>/test/(e2e|faults)/'],
+      testPathIgnorePatterns: ['<rootDir>/test/(e2e|faults|browser)/'],
     },
     {
       ...base,
@@ -40,6 +40,12 @@ export default {
       ...withRedis,
       displayName: 'faults',
       testMatch: ['<rootDir>/test/faults/**/*.spec.ts'],
+    },
+    {
+      ...base,
+      displayName: 'browser',
+      globalSetup: '<rootDir>/test/support/browser.global-setup.ts',
+      testMatch: ['<rootDir>/test/browser/**/*.spec.ts'],
     },
   ],
 };
