@@ -53,7 +53,7 @@ export interface DenyListSettings {
  * On top of every lifetime: the skew twice, since issuer, writer and the reader that finds an entry
  * expired may be three hosts; and a second for `exp` in whole seconds.
  */
-export const MARGIN_MS = 2 * CLOCK_SKEW_MS + 1_000;
+const MARGIN_MS = 2 * CLOCK_SKEW_MS + 1_000;
 /** A mark is exchanged against the one that stands there; this often it may have moved on. */
 const EXCHANGE_ATTEMPTS = 100;
 /** The store may be replaced while marks are read; this often it is told anew. */
@@ -89,6 +89,11 @@ export class DenyList {
   /** Ends what goes on behind the responses; the application shuts down. */
   close(): void {
     this.isClosed = true;
+  }
+
+  /** How long a record about tokens of any service must be kept, as the last look has said, in ms. */
+  get keepFor(): number {
+    return this.witness.keepFor;
   }
 
   scopesOf(token: VerifiedToken): Scope[] {

@@ -117,20 +117,4 @@ export class TokenComposer {
     }
     throw new ClaimsUnavailableError('The claims changed their scope while they were read.');
   }
-
-  /**
-   * A session that leaves a tenant must not slip out of a revocation of it that came while the
-   * claims were read: the successor is not in its scope any more, so the predecessor is asked.
-   */
-  async confirmDeparture(predecessor: VerifiedToken, successor: VerifiedToken): Promise<void> {
-    const left = missingScopes(
-      this.denyList.scopesOf(predecessor),
-      this.denyList.scopesOf(successor),
-    );
-    if (left.length === 0) return;
-    // No answer is no reason to keep the new token back: the old one leads to it by now.
-    if (await this.denyList.isSessionAlive(predecessor).catch(() => true)) return;
-    await this.denyList.revokeSession(predecessor.sid, 'left-scope').catch(() => {});
-    throw new TokenRevokedError();
-  }
 }
