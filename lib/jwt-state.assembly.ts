@@ -5,7 +5,7 @@ import { CredentialReader } from './delivery/credential-reader.js';
 import { StagedDeliveries } from './delivery/staged-deliveries.js';
 import { TokenCookie } from './delivery/token-cookie.js';
 import { type TokenCookies, TokenDelivery } from './delivery/token-delivery.js';
-import { DenyList, MARGIN_MS } from './deny-list/deny-list.js';
+import { DenyList } from './deny-list/deny-list.js';
 import { DenyListKeys } from './deny-list/deny-list.keys.js';
 import type { DenyListStore } from './deny-list/deny-list.store.js';
 import { SuccessorCodec } from './deny-list/successor.js';
@@ -19,6 +19,7 @@ import { CommitProtocol } from './reissue/commit-protocol.js';
 import { Reissuer } from './reissue/reissuer.js';
 import { TokenComposer } from './reissue/token-composer.js';
 import { TokenResolver } from './reissue/token-resolver.js';
+import { SessionKeeper } from './session/session-keeper.js';
 import { SessionRecords } from './session/session-records.js';
 import { ClaimsReader } from './token/claims-reader.js';
 import { TokenMint } from './token/token-mint.js';
@@ -91,10 +92,8 @@ export function assemble(parts: AssemblyParts) {
       reissueTimeout: config.handlerTimeout + config.claimsTimeout,
     },
   );
-  const sessions = new SessionRecords(store, names, signer, verifier, clock, {
-    sessionMaxAge: config.sessionMaxAge,
-    margin: config.clockTolerance + MARGIN_MS,
-  });
+  const records = new SessionRecords(store, names, signer, verifier, () => denyList.keepFor);
+  const sessions = new SessionKeeper(records, denyList, scopeClaims);
   const composer = new TokenComposer(denyList, claims, mint, clock);
   const reissuer = new Reissuer(
     denyList,

@@ -73,11 +73,16 @@ function checkPrefix(value: string): string {
 function checkClaimNames(names: readonly string[]): readonly string[] {
   if (!Array.isArray(names)) throw new JwtStateConfigError('denyList.claims must be an array.');
   for (const name of names) {
-    if (typeof name !== 'string' || name === '' || RESERVED_CLAIMS.has(name) || name === 'except') {
+    if (!isScopeName(name)) {
       throw new JwtStateConfigError(
         `denyList.claims: ${JSON.stringify(name)} cannot be a scope; name claims of your own.`,
       );
     }
   }
   return [...new Set(names)];
+}
+
+function isScopeName(name: unknown): boolean {
+  if (typeof name !== 'string' || name === '' || name === 'except') return false;
+  return !RESERVED_CLAIMS.has(name) && !(name in Object.prototype);
 }

@@ -47,7 +47,7 @@ export interface DenyListSettings {
  * On top of every lifetime: the skew twice, since issuer, writer and the reader that finds an entry
  * expired may be three hosts; and a second for `exp` in whole seconds.
  */
-export const MARGIN_MS = 2 * CLOCK_SKEW_MS + 1_000;
+const MARGIN_MS = 2 * CLOCK_SKEW_MS + 1_000;
 /** A mark is exchanged against the one that stands there; this often it may have moved on. */
 const EXCHANGE_ATTEMPTS = 100;
 /** The store may be replaced while marks are read; this often it is told anew. */
@@ -83,6 +83,11 @@ export class DenyList {
   /** Ends what goes on behind the responses; the application shuts down. */
   close(): void {
     this.isClosed = true;
+  }
+
+  /** How long a record about tokens of any service must be kept, as the last look has said, in ms. */
+  get keepFor(): number {
+    return this.witness.keepFor;
   }
 
   scopesOf(token: VerifiedToken): Scope[] {
@@ -267,22 +272,31 @@ export class DenyList {
     throw new DenyListUnavailableError('The deny list is being replaced again and again.');
   }
 
-  /** Marks by which a token can be issued: read again where nothing was announced before they were. */
+  /**
+   * Marks by which a token can be issued: read again where nothing was announced before they were.
+   *
+   * @throws DenyListUnavailableError if the store is another by now
+   */
   async forIssuing(snapshot: MarkSnapshot): Promise<MarkSnapshot> {
-    return this.witness.isAnnounced ? snapshot : this.readMarks(snapshot.scopes);
+    if (this.witness.isAnnounced) return snapshot;
+    return this.readMarksOf(snapshot, snapshot.scopes);
   }
 
   /** A snapshot with further scopes read into it. @throws DenyListUnavailableError if the store is another by now */
   async extend(snapshot: MarkSnapshot, scopes: readonly Scope[]): Promise<MarkSnapshot> {
-    const added = await this.readMarks(scopes);
-    if (added.epoch !== snapshot.epoch) {
-      throw new DenyListUnavailableError('The deny list was replaced while a token was made.');
-    }
+    const added = await this.readMarksOf(snapshot, scopes);
     return {
       ...snapshot,
       scopes: [...snapshot.scopes, ...scopes],
       marks: [...snapshot.marks, ...added.marks],
     };
+  }
+
+  /** From the store that a snapshot is of: by that one the predecessor was judged. */
+  private async readMarksOf({ epoch }: MarkSnapshot, scopes: readonly Scope[]) {
+    const read = await this.readMarks(scopes);
+    if (read.epoch === epoch) return read;
+    throw new DenyListUnavailableError('The deny list was replaced while a token was made.');
   }
 
   private isLoss(epoch: string, token: VerifiedToken): boolean {

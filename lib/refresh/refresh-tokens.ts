@@ -4,6 +4,7 @@ import type { Superseded, Verdict } from '../deny-list/verdict.js';
 import type { TokenEvents } from '../events/token-events.js';
 import {
   DenyListLostError,
+  DenyListUnavailableError,
   InvalidGrantError,
   JwtStateError,
   TokenRevokedError,
@@ -12,13 +13,16 @@ import {
 } from '../jwt-state.errors.js';
 import { MAX_HOPS } from '../reissue/reissuer.js';
 import type { TokenComposer } from '../reissue/token-composer.js';
+import { chosenClaims } from '../session/choosing.js';
+import type { SessionKeeper } from '../session/session-keeper.js';
 import {
-  chosenClaims,
+  addsNothing,
+  asJudged,
   continued,
   newestIn,
   type SessionRecord,
 } from '../session/session-record.js';
-import type { SessionRecords } from '../session/session-records.js';
+import type { StandingRecord } from '../session/session-records.js';
 import type { IssuedToken } from '../token/issued-token.js';
 import type { TokenMint } from '../token/token-mint.js';
 import type { TokenVerifier } from '../token/token-verifier.js';
@@ -37,13 +41,13 @@ export interface RefreshTokensParts {
   readonly denyList: DenyList;
   readonly composer: TokenComposer;
   readonly mint: TokenMint;
-  readonly sessions: SessionRecords;
+  readonly sessions: SessionKeeper;
   readonly events: TokenEvents;
   readonly scopeClaims: readonly string[];
 }
 
-/** How often an exchange begins anew when it was overtaken. */
-const ATTEMPTS = 4;
+/** An exchange begins anew when another one was faster, once, and whenever the session has moved. */
+const ATTEMPTS = 8;
 
 /**
  * Refresh tokens, replaced at every use (RFC 9700 §4.14.2) by the same record that replaces an
@@ -68,14 +72,31 @@ export class RefreshTokens {
   }
 
   private async exchange(presented: VerifiedToken): Promise<IssuedToken> {
-    // Again for the one who loses a race: then the winner's token answers for this one.
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const record = await this.parts.sessions.read(presented);
-      const tip = await this.tipOf(presented, record);
-      const issued = await this.issueFrom(tip, presented, record);
+      const standing = await this.parts.sessions.read(presented);
+      // What it meets when it begins anew is no second use of the token, but this one.
+      const issued = await this.attempt(presented, standing, attempt === 0);
       if (issued) return issued;
     }
-    throw new TooManySuccessorsError();
+    throw new DenyListUnavailableError('Too many changes to one session at once.');
+  }
+
+  /** `undefined`: somebody else was faster, or the session has moved meanwhile. */
+  private async attempt(
+    presented: VerifiedToken,
+    standing: StandingRecord,
+    isFirst: boolean,
+  ): Promise<IssuedToken | undefined> {
+    try {
+      const tip = await this.tipOf(presented, standing.record, isFirst);
+      return await this.issueFrom(tip, presented, standing);
+    } catch (error) {
+      if (!(error instanceof TokenRevokedError)) throw error;
+      // Perhaps it is not there any more: it may have left before that was shut.
+      const { sealed } = await this.parts.sessions.read(presented);
+      if (sealed === standing.sealed) throw error;
+      return undefined;
+    }
   }
 
   // --- what a refresh token stands for -------------------------------------------------------
@@ -85,12 +106,16 @@ export class RefreshTokens {
    * its direct successor, as long as nobody has used that. Beyond that it was used twice, and one
    * of the two users is a thief.
    */
-  private async tipOf(presented: VerifiedToken, record: SessionRecord | undefined): Promise<Tip> {
+  private async tipOf(
+    presented: VerifiedToken,
+    record: SessionRecord | undefined,
+    isTold: boolean,
+  ): Promise<Tip> {
     const { verdict, ...tip } = await this.lookAlive(presented, record);
     if (verdict.state !== 'superseded') return tip;
     const inGrace = this.parts.denyList.isInGrace(verdict.at);
     const { sub, sid, jti } = presented;
-    this.parts.events.emit('superseded-use', { sub, sid, jti, inGrace });
+    if (isTold) this.parts.events.emit('superseded-use', { sub, sid, jti, inGrace });
     let token = successorOf(verdict);
     for (let hop = 0; hop < MAX_HOPS; hop++) {
       const { verdict: next, ...found } = await this.lookAlive(token, record);
@@ -106,11 +131,11 @@ export class RefreshTokens {
     token: VerifiedToken,
     record: SessionRecord | undefined,
   ): Promise<Tip & { verdict: Verdict }> {
-    const current = continued(token, record);
-    const { verdict, snapshot } = await this.parts.denyList.lookInStore(current, 'refresh');
+    const judged = asJudged(token, record);
+    const { verdict, snapshot } = await this.parts.denyList.lookInStore(judged, 'refresh');
     if (verdict.state === 'revoked') throw new TokenRevokedError();
     if (verdict.state === 'lost') throw new DenyListLostError();
-    return { token, continued: current, snapshot, verdict };
+    return { token, continued: continued(token, record), snapshot, verdict };
   }
 
   private async endSession({ sub, sid, jti }: VerifiedToken): Promise<never> {
@@ -123,13 +148,14 @@ export class RefreshTokens {
 
   // --- what it is exchanged for --------------------------------------------------------------
 
-  /** `undefined`: somebody else was faster, or the session has moved meanwhile. */
+  /** `undefined` as in {@link attempt}. */
   private async issueFrom(
     { token, continued, snapshot }: Tip,
     presented: VerifiedToken,
-    record: SessionRecord | undefined,
+    standing: StandingRecord,
   ): Promise<IssuedToken | undefined> {
     const { mint, denyList, composer, sessions, scopeClaims } = this.parts;
+    const { record } = standing;
     const access = await composer.compose(continued, snapshot, {
       renew: true,
       after: record && newestIn(record),
@@ -137,8 +163,11 @@ export class RefreshTokens {
     // What the source has overruled must not come back from the record either.
     const kinds = [...scopeClaims, ...Object.keys(record?.choices ?? {})];
     const names = chosenClaims(continued, access, undefined, kinds);
+    const choosing = { before: continued, token: access, names };
     // Before it takes effect, also where the refresh token stays the same: it does not know of it.
-    const kept = names.length > 0 ? await sessions.keep({ token: access, names }) : record;
+    const kept =
+      names.length > 0 ? await sessions.advance(standing, choosing, snapshot.marks) : standing;
+    if (!kept) return undefined;
     // To be told of the tip once more is no use of it: it stays as it is.
     const isUse = token === presented;
     const refresh = isUse ? (mint.refreshTokenFor(access, token) as VerifiedToken) : token;
@@ -146,13 +175,19 @@ export class RefreshTokens {
     const issued = mint.sign(access, refresh);
     if (isUse && (await denyList.supersede(token, refresh, 'refresh'))) return undefined;
     // Into a tenant, say, that has been revoked since: the session must not go on beside it.
-    if ((await sessions.read(presented))?.id !== kept?.id) return undefined;
-    await composer.confirmDeparture(continued, access);
+    const now = await sessions.read(presented);
+    if (hasMoved(kept.record, now.record)) return undefined;
+    await sessions.settle(access, now, standing);
     const { sub, sid, jti } = access;
     const ids = { sub, sid, jti, refreshJti: refresh.jti, predecessor: presented.jti };
     this.parts.events.emit('reissued', { ...ids, why: 'refresh-token' });
     return issued;
   }
+}
+
+/** Whether a session says something else by now: that it has only settled is no matter. */
+function hasMoved(before: SessionRecord | undefined, now: SessionRecord | undefined): boolean {
+  return now ? !before || !addsNothing(now, before) : before !== undefined;
 }
 
 /** Without its record nobody can be led on. */

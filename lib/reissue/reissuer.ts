@@ -1,4 +1,4 @@
-import type { DenyList } from '../deny-list/deny-list.js';
+import { type DenyList, missingScopes } from '../deny-list/deny-list.js';
 import type { Look } from '../deny-list/look.js';
 import type { MarkSnapshot } from '../deny-list/marks.js';
 import type { TokenEvents } from '../events/token-events.js';
@@ -10,8 +10,9 @@ import {
   TokenSupersededError,
   TooManySuccessorsError,
 } from '../jwt-state.errors.js';
-import { type Choosing, chosenClaims } from '../session/session-record.js';
-import type { SessionRecords } from '../session/session-records.js';
+import { type Choosing, chosenClaims } from '../session/choosing.js';
+import type { SessionKeeper } from '../session/session-keeper.js';
+import { newestIn } from '../session/session-record.js';
 import type { IssuedToken } from '../token/issued-token.js';
 import type { TokenMint } from '../token/token-mint.js';
 import type { Claims, VerifiedToken } from '../token/verified-token.js';
@@ -41,7 +42,7 @@ export class Reissuer {
     private readonly denyList: DenyList,
     private readonly composer: TokenComposer,
     private readonly mint: TokenMint,
-    private readonly sessions: SessionRecords | undefined,
+    private readonly sessions: SessionKeeper | undefined,
     private readonly events: TokenEvents,
     private readonly scopeClaims: readonly string[],
   ) {}
@@ -57,26 +58,46 @@ export class Reissuer {
     snapshot: MarkSnapshot,
     request: ReissueRequest,
   ): Promise<Succession> {
-    const successor = await this.composer.compose(predecessor, snapshot, request);
+    const { changes } = request;
+    // Two that choose one after the other, on hosts whose clocks differ: the later one is the newer.
+    const known = changes && (await this.sessions?.read(predecessor));
+    const after = known?.record && newestIn(known.record);
+    const successor = await this.composer.compose(predecessor, snapshot, { ...request, after });
     // Signed before it is written: a token that cannot be signed must not replace one that works.
     const issued = this.mint.sign(successor);
-    const names = chosenClaims(predecessor, successor, request.changes, this.scopeClaims);
+    const names = chosenClaims(predecessor, successor, changes, this.scopeClaims);
+    const choosing: Choosing = { before: predecessor, token: successor, names };
     // Before it takes effect: what is answered as done must be found by the next refresh.
-    await this.keep({ token: successor, names });
+    if (names.length > 0) await this.sessions?.keep(choosing, known, changes !== undefined);
     const winner = await this.denyList.supersede(predecessor, successor);
     if (winner) {
       // Where the session is, the winner says.
-      if (!request.changes) await this.keep({ token: winner, names, insteadOf: successor.jti });
+      if (!changes) await this.correct({ ...choosing, token: winner, insteadOf: successor.jti });
+      await this.settle(predecessor, winner);
       return { successor: winner };
     }
-    await this.composer.confirmDeparture(predecessor, successor);
+    await this.settle(predecessor, successor);
     const { sub, sid, jti } = successor;
     this.events.emit('reissued', { sub, sid, jti, predecessor: predecessor.jti, why: request.why });
     return { successor, issued };
   }
 
-  private async keep(choosing: Choosing): Promise<void> {
+  private async correct(choosing: Choosing): Promise<void> {
     if (choosing.names.length > 0) await this.sessions?.keep(choosing);
+  }
+
+  /**
+   * Whoever goes from a token to its successor, and leaves a scope by that, asks whether that had been
+   * revoked: the successor is not in it any more, and nothing else would end it.
+   */
+  private async settle(predecessor: VerifiedToken, successor: VerifiedToken): Promise<void> {
+    if (!this.sessions || !this.hasLeft(predecessor, successor)) return;
+    await this.sessions.settle(predecessor, await this.sessions.read(predecessor));
+  }
+
+  private hasLeft(predecessor: VerifiedToken, successor: VerifiedToken): boolean {
+    const [before, after] = [predecessor, successor].map((token) => this.denyList.scopesOf(token));
+    return missingScopes(before ?? [], after ?? []).length > 0;
   }
 
   /**

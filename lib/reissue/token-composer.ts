@@ -2,7 +2,7 @@ import type { Clock } from '../clock.js';
 import { type DenyList, missingScopes } from '../deny-list/deny-list.js';
 import { isMadeStaleBy, type MarkSnapshot, seenBy } from '../deny-list/marks.js';
 import { ClaimsUnavailableError, TokenRevokedError } from '../jwt-state.errors.js';
-import type { ClaimsReader } from '../token/claims-reader.js';
+import { type ClaimsReader, signable } from '../token/claims-reader.js';
 import { nextTokenId } from '../token/token-id.js';
 import { type TokenMint, toSeconds } from '../token/token-mint.js';
 import {
@@ -83,7 +83,8 @@ export class TokenComposer {
 
   /** @throws TokenRevokedError where the subject may hold no token any more */
   async readClaims(predecessor: VerifiedToken): Promise<Claims> {
-    if (!this.claims.hasSource) return applicationClaims(predecessor);
+    // A token from before may have any.
+    if (!this.claims.hasSource) return signable('token', applicationClaims(predecessor));
     const claims = await this.claims.read(predecessor.sub, predecessor);
     if (claims !== null) return claims;
     // That stands whether or not it can be written down.
@@ -115,21 +116,5 @@ export class TokenComposer {
       snapshot = await this.denyList.extend(snapshot, missing);
     }
     throw new ClaimsUnavailableError('The claims changed their scope while they were read.');
-  }
-
-  /**
-   * A session that leaves a tenant must not slip out of a revocation of it that came while the
-   * claims were read: the successor is not in its scope any more, so the predecessor is asked.
-   */
-  async confirmDeparture(predecessor: VerifiedToken, successor: VerifiedToken): Promise<void> {
-    const left = missingScopes(
-      this.denyList.scopesOf(predecessor),
-      this.denyList.scopesOf(successor),
-    );
-    if (left.length === 0) return;
-    // No answer is no reason to keep the new token back: the old one leads to it by now.
-    if (await this.denyList.isSessionAlive(predecessor).catch(() => true)) return;
-    await this.denyList.revokeSession(predecessor.sid, 'left-scope').catch(() => {});
-    throw new TokenRevokedError();
   }
 }

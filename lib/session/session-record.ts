@@ -1,12 +1,9 @@
 import { isDeepStrictEqual } from 'node:util';
+import { missingScopes } from '../deny-list/deny-list.js';
+import type { Scope } from '../deny-list/scopes.js';
 import { isObject } from '../token/token-form.js';
 import { timeOfTokenId } from '../token/token-id.js';
-import {
-  applicationClaims,
-  type Claims,
-  type VerifiedToken,
-  withClaims,
-} from '../token/verified-token.js';
+import { applicationClaims, type VerifiedToken, withClaims } from '../token/verified-token.js';
 
 /*
  * What a session has chosen since its log-in, and where it has moved: explicit changes, and the
@@ -16,58 +13,24 @@ import {
  */
 
 export interface SessionRecord {
-  /** New at each change, so that who has read it can tell that it has changed. */
-  readonly id: string;
   readonly choices: Readonly<Record<string, Choice>>;
   /** The revocations that were there when the session entered the scopes it has chosen. */
   readonly revoked: readonly string[];
+  /**
+   * The scopes that the last change has left, until somebody has looked and found that they were not
+   * revoked before. As long as that is open, the session is judged by them as well.
+   */
+  readonly left?: readonly Scope[];
 }
 
-/** The value of one claim, and the token that set it: of two, the newer one counts. */
-interface Choice {
+/** The value of one claim, and the token that set it. Of two, the one that was written later counts. */
+export interface Choice {
   /** Absent: the claim is gone. */
   readonly value?: unknown;
   readonly jti: string;
 }
 
-/** The claims that a token has otherwise than the one it replaces, and that the session is to keep. */
-export function chosenClaims(
-  before: VerifiedToken,
-  after: VerifiedToken,
-  changes: Claims | undefined,
-  scopeClaims: readonly string[],
-): string[] {
-  const moved = scopeClaims.filter((name) => !isDeepStrictEqual(before[name], after[name]));
-  return [...new Set([...Object.keys(changes ?? {}), ...moved])];
-}
-
-export interface Choosing {
-  /** The token that holds them. */
-  readonly token: VerifiedToken;
-  /** The claims that were chosen. */
-  readonly names: readonly string[];
-  /** A token that was to hold them and came too late: what it has set does not count. */
-  readonly insteadOf?: string | undefined;
-}
-
-/** The record with what a new token has chosen. */
-export function withChoices(
-  record: SessionRecord | undefined,
-  { token, names, insteadOf }: Choosing,
-  id: string,
-): SessionRecord {
-  const choices = { ...record?.choices };
-  for (const name of names) {
-    const standing = choices[name]?.jti;
-    const isOvertaken = standing !== undefined && isNewer(standing, token.jti);
-    if (isOvertaken && standing !== insteadOf) continue;
-    choices[name] = { value: token[name], jti: token.jti };
-  }
-  const revoked = new Set([...(record?.revoked ?? []), ...(token.seen.revoked ?? [])]);
-  return { id, choices, revoked: [...revoked] };
-}
-
-/** A refresh token with what the session has chosen since it was made, and what that knows. */
+/** A token with what its session has chosen since it was made, and what that knows. */
 export function continued(token: VerifiedToken, record: SessionRecord | undefined): VerifiedToken {
   if (!record) return token;
   const claims = applicationClaims(token);
@@ -82,6 +45,33 @@ export function continued(token: VerifiedToken, record: SessionRecord | undefine
   };
 }
 
+/** The same for whoever judges it: in the scopes it may have left too late, too. */
+export function asJudged(token: VerifiedToken, record: SessionRecord | undefined): VerifiedToken {
+  // One from elsewhere is held against the times of marks, and not against what its session has seen.
+  if (token.seen.origin !== undefined) return token;
+  const current = continued(token, record);
+  if (!record?.left) return current;
+  const claims = applicationClaims(current);
+  for (const { name, value } of record.left) claims[name] = [...listOf(claims[name]), value];
+  return withClaims(current, claims);
+}
+
+/** Whether a record says nothing that the other does not. What they have left is another matter. */
+export function addsNothing(record: SessionRecord, other: SessionRecord): boolean {
+  return (
+    record.revoked.every((id) => other.revoked.includes(id)) &&
+    Object.entries(record.choices).every(([name, { value }]) => {
+      const choice = other.choices[name];
+      return choice !== undefined && isDeepStrictEqual(choice.value, value);
+    })
+  );
+}
+
+/** Whether a record has left a scope that the other has not. */
+export function leavesMore(record: SessionRecord, other: SessionRecord): boolean {
+  return missingScopes(record.left ?? [], other.left ?? []).length > 0;
+}
+
 /** The newest token that has chosen something. */
 export function newestIn({ choices }: SessionRecord): string | undefined {
   const ids = Object.values(choices).map(({ jti }) => jti);
@@ -92,13 +82,22 @@ export function newestIn({ choices }: SessionRecord): string | undefined {
 export function isSessionRecord(value: unknown): value is SessionRecord {
   return (
     isObject(value) &&
-    typeof value.id === 'string' &&
     Array.isArray(value.revoked) &&
     isObject(value.choices) &&
     Object.values(value.choices).every(
       (choice) => isObject(choice) && typeof choice.jti === 'string',
-    )
+    ) &&
+    (value.left === undefined || (Array.isArray(value.left) && value.left.every(isScope)))
   );
+}
+
+function isScope(value: unknown): value is Scope {
+  return isObject(value) && typeof value.name === 'string' && typeof value.value === 'string';
+}
+
+function listOf(value: unknown): unknown[] {
+  if (value === undefined || value === null) return [];
+  return Array.isArray(value) ? value : [value];
 }
 
 function isNewer(one: string, other: string): boolean {

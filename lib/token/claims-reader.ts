@@ -52,7 +52,7 @@ export class ClaimsReader {
   }
 }
 
-/** Claims as they will come out of the token: through JSON once, with no reserved name among them. */
+/** Claims as they will come out of the token: through JSON once, with no name that it cannot have. */
 export function checkedClaims(origin: string, given: object): Claims {
   const claims = throughJson(origin, given);
   if (typeof claims !== 'object' || claims === null || Array.isArray(claims)) {
@@ -64,7 +64,16 @@ export function checkedClaims(origin: string, given: object): Claims {
       `The ${origin} may not set ${reserved.join(', ')}: the module sets these itself.`,
     );
   }
-  return claims as Claims;
+  return signable(origin, claims as Claims);
+}
+
+/** Names that every object has: signing libraries, and whatever reads the token, trip over them. */
+export function signable(origin: string, claims: Claims): Claims {
+  const names = Object.keys(claims).filter((name) => name in Object.prototype);
+  if (names.length === 0) return claims;
+  throw new ClaimsInvalidError(
+    `The ${origin} may not name a claim ${names.join(', ')}: that is the name of a member of every object.`,
+  );
 }
 
 function throughJson(origin: string, given: unknown): unknown {

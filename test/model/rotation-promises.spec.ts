@@ -25,6 +25,12 @@ const refreshNewest = (name: string, process: 0 | 1): Actor => ({
   process,
   run: (world) => world.refresh(process, world.newest),
 });
+/** The access token of the log-in is replaced, by what the source says. */
+const reissue = (name: string, process: 0 | 1): Actor => ({
+  name: `reissue ${name}`,
+  process,
+  run: (world) => world.reissue(process),
+});
 const revoke = (how: 'session' | 'subject'): Actor => ({
   name: 'revoke',
   process: 1,
@@ -46,6 +52,33 @@ const assignAndRevoke: Actor = {
   run: async (world) => {
     await world.assignTenant(1);
     await world.revoke(1, 'tenant');
+  },
+};
+const leave: Actor = { name: 'leave', process: 1, run: (world) => world.assignTenant(1) };
+const shut: Actor = { name: 'shut', process: 1, run: (world) => world.shutFirstTenant(1) };
+/** Somewhere among the many steps of others, and not always before them. */
+const shutLater: Actor = {
+  name: 'shut',
+  process: 1,
+  run: async (world) => {
+    for (let step = 0; step < 6; step++) await world.idle(1);
+    await world.shutFirstTenant(1);
+  },
+};
+const switchAndShut: Actor = {
+  name: 'switch and shut',
+  process: 1,
+  run: async (world) => {
+    await world.switchTenant(1);
+    await world.shutFirstTenant(1);
+  },
+};
+const leaveAndShut: Actor = {
+  name: 'leave and shut',
+  process: 1,
+  run: async (world) => {
+    await world.assignTenant(1);
+    await world.shutFirstTenant(1);
   },
 };
 const graceEnds: Actor = { name: 'time', process: 1, run: (world) => world.graceEnded(1) };
@@ -118,6 +151,52 @@ const SCENES = {
     uses: 1,
     endings: [...UNLESS_REVOKED, 'assign and revoke: ok'],
   },
+  'a refresh, and a tenant that the source takes the user out of, and that is shut then': {
+    actors: [refresh('a', 0), leaveAndShut],
+    endings: [...UNLESS_REVOKED, 'leave and shut: ok'],
+  },
+  'two refreshes, and a tenant that the source takes the user out of, and that is shut then': {
+    actors: [refresh('a', 0), refresh('b', 1), leaveAndShut],
+    endings: [
+      ...BOTH,
+      'refresh a: INVALID_GRANT',
+      'refresh b: INVALID_GRANT',
+      'leave and shut: ok',
+    ],
+  },
+  'a refresh that is told to leave a tenant, and that is shut': {
+    actors: [refresh('a', 0), leave, shut],
+    endings: [...UNLESS_REVOKED, 'leave: ok', 'shut: ok'],
+  },
+  'a refresh, and a switch to another tenant while the first is shut': {
+    actors: [refresh('a', 0), switchTenant, shutLater],
+    endings: [...UNLESS_REVOKED, 'switch: ok', 'switch: TOKEN_REVOKED', 'shut: ok'],
+  },
+  'a refresh and a reissue that are told to leave a tenant, and that is shut': {
+    actors: [refresh('a', 0), reissue('r', 1), leave, shutLater],
+    endings: [
+      ...UNLESS_REVOKED,
+      'reissue r: ok',
+      'reissue r: TOKEN_REVOKED',
+      'leave: ok',
+      'shut: ok',
+    ],
+  },
+  'two reissues that are told to leave a tenant, and that is shut': {
+    actors: [reissue('r', 0), reissue('s', 1), leave, shutLater],
+    endings: [
+      'reissue r: ok',
+      'reissue r: TOKEN_REVOKED',
+      'reissue s: ok',
+      'reissue s: TOKEN_REVOKED',
+      'leave: ok',
+      'shut: ok',
+    ],
+  },
+  'a refresh, and a switch to another tenant when the first is shut': {
+    actors: [refresh('a', 0), switchAndShut],
+    endings: ['refresh a: ok', 'switch and shut: ok'],
+  },
 } satisfies Record<string, Scene>;
 type SceneName = keyof typeof SCENES;
 
@@ -143,6 +222,12 @@ const LARGE: readonly SceneName[] = [
   'two refreshes in a row and a switch',
   'a refresh, a switch, and the grace period ends',
   'a refresh, and a switch to a tenant that is shut then',
+  'two refreshes, and a tenant that the source takes the user out of, and that is shut then',
+  'a refresh that is told to leave a tenant, and that is shut',
+  'a refresh, and a switch to another tenant while the first is shut',
+  'a refresh and a reissue that are told to leave a tenant, and that is shut',
+  'two reissues that are told to leave a tenant, and that is shut',
+  'a refresh, and a switch to another tenant when the first is shut',
 ];
 const NAMES = Object.keys(SCENES) as SceneName[];
 

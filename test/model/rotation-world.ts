@@ -4,6 +4,7 @@ import type { Entry } from '../../lib/deny-list/deny-list.store.js';
 import { type Assembly, assemble } from '../../lib/jwt-state.assembly.js';
 import { resolveOptions } from '../../lib/jwt-state.config.js';
 import { JwtStateError } from '../../lib/jwt-state.errors.js';
+import type { SessionRecord } from '../../lib/session/session-record.js';
 import type { IssuedToken } from '../../lib/token/issued-token.js';
 import { timeOfTokenId } from '../../lib/token/token-id.js';
 import type { RevokeTarget } from '../../lib/token-service/revoke-target.js';
@@ -58,6 +59,8 @@ export class RotationWorld implements Stage {
   /** What nothing that begins now may work for. */
   private revoked: 'all' | 'globex' | undefined;
   private reuseSeen = false;
+  /** It had left the tenant that was shut then. */
+  private hasLeft = false;
 
   /**
    * @param uses how often the first refresh token, and then its successor, was exchanged before
@@ -108,6 +111,21 @@ export class RotationWorld implements Stage {
     }
   }
 
+  /** The tenant that the session begins in is shut. */
+  async shutFirstTenant(process: 0 | 1): Promise<void> {
+    this.revokeBegan = true;
+    // Once its record says for sure that it has left, nobody may end it; before it says so, it ends.
+    this.hasLeft = this.place()?.isSure ?? false;
+    await this.again(() => this.processes[process].tokens.revoke({ tenant: 'acme' }));
+    if (!this.place()) this.revoked = 'all';
+  }
+
+  /** Where the session is by its record, if it has left the first tenant. */
+  private place(): { isSure: boolean } | undefined {
+    const record = this.recordOf(this.first);
+    return record && { isSure: record.left === undefined };
+  }
+
   async revoke(process: 0 | 1, how: 'session' | 'subject' | 'tenant'): Promise<void> {
     this.revokeBegan = true;
     // A session that enters a tenant after its revocation is not affected by it.
@@ -133,6 +151,12 @@ export class RotationWorld implements Stage {
     this.switchEnded = true;
   }
 
+  /** The access token of the log-in is replaced by what the source says. */
+  async reissue(process: 0 | 1): Promise<void> {
+    const { tokens } = this.processes[process];
+    this.reissued.push(await this.again(() => tokens.reissue(this.first.claims)));
+  }
+
   /** Somebody else puts the user into another tenant; his sessions learn it when they ask. */
   async assignTenant(process: 0 | 1): Promise<void> {
     await this.scheduler.step(`${process} commit`, () => {
@@ -146,6 +170,10 @@ export class RotationWorld implements Stage {
     const { tokens } = this.processes[process];
     await this.again(() => tokens.markStale({ sub: this.first.claims.sub }));
     this.announced = version;
+  }
+
+  async idle(process: 0 | 1): Promise<void> {
+    await this.scheduler.step(`${process} idle`, () => {});
   }
 
   /** Every grace period that has begun is over. */
@@ -249,6 +277,9 @@ export class RotationWorld implements Stage {
     }
     if (this.revoked !== undefined || this.reuseSeen) await this.expectTheEnd();
     else if (!this.revokeBegan) await this.expectToGoOn();
+    else if (this.hasLeft) {
+      await this.expectEnding(this.exchange(this.newest), /ok/, 'ended, though it had left');
+    }
     return this.violations;
   }
 
@@ -300,8 +331,18 @@ export class RotationWorld implements Stage {
   }
 
   private successorOf(jti: string): { at: number; claims: { jti: string } } | undefined {
-    const payload = this.entries.get(storeKeys.next(jti))?.split('.')[1];
-    return payload && JSON.parse(Buffer.from(payload, 'base64url').toString());
+    return this.payloadUnder(storeKeys.next(jti)) as never;
+  }
+
+  private recordOf({ claims: { sid } }: IssuedToken): SessionRecord | undefined {
+    return this.payloadUnder(storeKeys.session(sid))?.record as SessionRecord | undefined;
+  }
+
+  private payloadUnder(key: string): Record<string, unknown> | undefined {
+    const payload = this.entries.get(key)?.split('.')[1];
+    return payload === undefined
+      ? undefined
+      : JSON.parse(Buffer.from(payload, 'base64url').toString());
   }
 }
 

@@ -366,6 +366,12 @@ describe('a legacy token', () => {
     expect(results[0]?.issued?.claims.plan).toBe('free');
   });
 
+  it('with a claim that none of ours can have is not traded in where nobody knows others', async () => {
+    const { verifier, resolver, clock } = await service({ claims: undefined });
+    const verified = await verifier.verify(KINDS.legacy({ constructor: 'x' }, clock));
+    expect(await ending(resolver.resolve(verified, 'reissue'))).toBe('CLAIMS_INVALID');
+  });
+
   it('is not consumed by a trade whose record was not written, whichever it is', async () => {
     for (const verb of ['read', 'writeIfAbsent'] as const) {
       const { tokens, resolver, clock, store } = await service();

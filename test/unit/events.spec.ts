@@ -336,6 +336,22 @@ describe('reissued', () => {
 });
 
 describe('superseded-use', () => {
+  it('is not told of a refresh token that was used once, though its exchange begin anew', async () => {
+    const { tokens } = service({
+      claims: (_, previous) => ({ tenant: previous?.tenant ?? 'acme' }),
+    });
+    const first = await tokens.issue('alice');
+    store.onOperation = async ({ verb, key }) => {
+      if (verb !== 'writeIfAbsent' || !key.includes(':next:')) return undefined;
+      store.onOperation = () => undefined;
+      await tokens.reissue(first.claims, { tenant: 'globex' });
+      return undefined;
+    };
+    const second = await tokens.refresh(first.refreshToken as string);
+    expect(second.claims.tenant).toBe('globex');
+    expect(told.map(([name]) => name)).not.toContain('superseded-use');
+  });
+
   async function superseded() {
     const { tokens, request } = service();
     const { claims, accessToken } = await tokens.issue('alice');

@@ -290,6 +290,7 @@ describe('a value that does not fit stops the boot', () => {
     ['denyList.claims', ['seen']],
     ['denyList.claims', ['jti']],
     ['denyList.claims', ['except']],
+    ['denyList.claims', ['constructor']],
     ['denyList.claims', null],
     ['delivery.header', ''],
     ['delivery.header', 'X Token'],

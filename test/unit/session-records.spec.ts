@@ -162,7 +162,7 @@ describe('a tenant that a session has chosen', () => {
   });
 });
 
-describe('of two changes at once the newest is kept', () => {
+describe('of two changes the one that was written last is kept', () => {
   /** Two access tokens of one session, as two tabs hold them. */
   async function tabs() {
     const assembly = service();
@@ -172,7 +172,14 @@ describe('of two changes at once the newest is kept', () => {
     return { assembly, other: service(), first, one, two };
   }
 
-  it('that was made last, and written last', async () => {
+  it('though it was made first', async () => {
+    const { assembly, other, first, one, two } = await tabs();
+    await other.tokens.reissue(two.claims, { tenant: 'initech' });
+    await assembly.tokens.reissue(one.claims, { tenant: 'globex' });
+    expect(await tenantAfterRefresh(assembly, first)).toBe('globex');
+  });
+
+  it('that was made last, too', async () => {
     const { assembly, other, first, one, two } = await tabs();
     await assembly.tokens.reissue(one.claims, { tenant: 'globex' });
     clock.advance(10);
@@ -180,36 +187,27 @@ describe('of two changes at once the newest is kept', () => {
     expect(await tenantAfterRefresh(assembly, first)).toBe('initech');
   });
 
-  it.each(['before it was written', 'after it was found to be the first'])(
-    'that was made last, and written first: the older one was held back %s',
-    async (moment) => {
-      const { assembly, other, first, one, two } = await tabs();
-      const reached = new Latch('the older record is written');
-      const released = new Latch('the newer record is written');
-      let writes = 0;
-      store.onOperation = async ({ verb, key }) => {
-        if (verb !== 'writeIfUnchanged' || key !== keyOf(first)) return undefined;
-        writes += 1;
-        if (writes !== (moment.startsWith('before') ? 1 : 2)) return undefined;
-        reached.open();
-        await released.opened;
-        return undefined;
-      };
-      if (moment.startsWith('after')) {
-        // Something stands there already, so that the older one has to try twice.
-        store.entries.set(keyOf(first), { value: 'unreadable', expires: undefined });
-      }
-      const older = assembly.tokens.reissue(one.claims, { tenant: 'globex' });
-      await reached.reached();
-      clock.advance(10);
-      await other.tokens.reissue(two.claims, { tenant: 'initech' });
-      released.open();
-      await older;
-      expect(await tenantAfterRefresh(assembly, first)).toBe('initech');
-    },
-  );
+  it('though the other one was made and written while it waited', async () => {
+    const { assembly, other, first, one, two } = await tabs();
+    const reached = new Latch('its record is about to be written');
+    const released = new Latch('the other record is written');
+    store.onOperation = async ({ verb, key }) => {
+      if (verb !== 'writeIfUnchanged' || key !== keyOf(first)) return undefined;
+      store.onOperation = () => undefined;
+      reached.open();
+      await released.opened;
+      return undefined;
+    };
+    const held = assembly.tokens.reissue(one.claims, { tenant: 'globex' });
+    await reached.reached();
+    clock.advance(10);
+    await other.tokens.reissue(two.claims, { tenant: 'initech' });
+    released.open();
+    await held;
+    expect(await tenantAfterRefresh(assembly, first)).toBe('globex');
+  });
 
-  it('in parallel, by 20 requests of two processes: that of the newest token', async () => {
+  it('of 20 at once in two processes: that of a token which stands', async () => {
     const { assembly, other, first, one, two } = await tabs();
     const changes = Array.from({ length: 20 }, (_, i) => {
       clock.advance(1);
@@ -217,10 +215,118 @@ describe('of two changes at once the newest is kept', () => {
       return tokens.reissue(claims, { tenant: `tenant-${i}` });
     });
     const answers = (await Promise.all(changes)).map(({ claims }) => claims);
-    const newest = answers.reduce((a, b) => (timeOf(b) > timeOf(a) ? b : a));
-    const kept = await tenantAfterRefresh(assembly, first);
-    const times = answers.filter(({ tenant }) => tenant === kept).map(timeOf);
-    expect(times).toEqual([timeOf(newest)]);
+    const tips: unknown[] = [];
+    for (const { claims } of [one, two]) {
+      const { tip } = await assembly.resolver.resolve(claims, 'refuse');
+      tips.push(tip.tenant);
+    }
+    expect(answers.map(({ tenant }) => tenant)).toEqual(expect.arrayContaining(tips));
+    expect(tips).toContain(await tenantAfterRefresh(assembly, first));
+  });
+
+  it('though it was the same as that of a token which came too late, and takes its own back', async () => {
+    const { assembly, first, one, two } = await tabs();
+    const [late, fast] = ['globex', 'initech'].map((tenant) =>
+      service({ claims: () => ({ tenant }) }),
+    );
+    const gates = [new Latch('the faster one goes on'), new Latch('the later one goes on')];
+    const waiting = [new Latch('the faster one waits'), new Latch('the later one waits')];
+    let n = 0;
+    store.onOperation = async ({ verb, key }) => {
+      if (verb !== 'writeIfAbsent' || !key.includes(':next:')) return undefined;
+      const gate = gates[n];
+      waiting[n]?.open();
+      n += 1;
+      await gate?.opened;
+      return undefined;
+    };
+    const faster = fast?.tokens.reissue(one.claims);
+    await waiting[0]?.reached();
+    const later = late?.tokens.reissue(one.claims);
+    await waiting[1]?.reached();
+    await assembly.tokens.reissue(two.claims, { tenant: 'globex' });
+    for (const [i, running] of [faster, later].entries()) {
+      gates[i]?.open();
+      await running;
+    }
+    expect(await tenantAfterRefresh(assembly, first)).toBe('globex');
+  });
+
+  const SKEWS = [0, 5_000];
+  const skewed = SKEWS.flatMap((a) => SKEWS.map((b) => ({ a, b })));
+
+  it.each(skewed)(
+    'by two tabs on hosts whose clocks differ, $a and $b ms, seconds apart: and every token is newer',
+    async ({ a, b }) => {
+      const hosts = [a, b].map((skew) => assembled(OPTIONS, { clock: clock.ahead(skew), store }));
+      const [here, there] = hosts as [Assembly, Assembly];
+      const first = await service().tokens.issue('alice');
+      clock.advance(60_000);
+      let [one, two] = [await refresh(here, first), await refresh(there, first)];
+      let before = one.claims;
+      for (const tenant of ['globex', 'initech', 'hooli', 'globex']) {
+        clock.advance(2_000);
+        const isHere = tenant === 'globex' || tenant === 'hooli';
+        const chosen = await (isHere ? here : there).tokens.reissue((isHere ? one : two).claims, {
+          tenant,
+        });
+        if (isHere) one = chosen;
+        else two = chosen;
+        if (before.tenant !== 'acme') expect(timeOf(chosen.claims)).toBeGreaterThan(timeOf(before));
+        before = chosen.claims;
+        for (const host of hosts) {
+          const { claims } = await refresh(host, first);
+          expect(claims.tenant).toBe(tenant);
+          expect(timeOf(claims)).toBeGreaterThan(timeOf(chosen.claims));
+        }
+      }
+    },
+  );
+
+  it('by who reissues, though a refresh was under way that would have moved the session', async () => {
+    const asked = new Latch('the source is asked by the refresh');
+    const released = new Latch('the session has chosen');
+    let isMember = true;
+    let isHeld = false;
+    const assembly = service({
+      claims: async (_, previous) => {
+        const tenant = previous?.tenant ?? 'acme';
+        if (isHeld) {
+          isHeld = false;
+          asked.open();
+          await released.opened;
+        }
+        return { tenant: tenant === 'acme' && !isMember ? 'initech' : tenant };
+      },
+    });
+    const first = await assembly.tokens.issue('alice');
+    [isMember, isHeld] = [false, true];
+    const underWay = refresh(assembly, first);
+    await asked.reached();
+    await assembly.tokens.reissue(first.claims, { tenant: 'globex' });
+    released.open();
+    expect((await underWay).claims.tenant).toBe('globex');
+    expect(await tenantAfterRefresh(assembly, first)).toBe('globex');
+  });
+});
+
+describe('a refresh that the session overtakes again and again', () => {
+  it('is 503 of a store that cannot say, and consumes nothing but the token', async () => {
+    const { assembly, tokens, first, switched } = await chosen();
+    let n = 0;
+    let held = switched.claims;
+    store.onOperation = async ({ verb, key }) => {
+      if (verb !== 'read' || key !== keyOf(first)) return undefined;
+      const restore = store.onOperation;
+      store.onOperation = () => undefined;
+      n += 1;
+      ({ claims: held } = await tokens.reissue(held, { tenant: `tenant-${n}` }));
+      store.onOperation = restore;
+      return undefined;
+    };
+    expect(await ending(refresh(assembly, first))).toBe('DENY_LIST_UNAVAILABLE');
+    store.onOperation = () => undefined;
+    expect(await tenantAfterRefresh(assembly, first)).toBe(`tenant-${n}`);
   });
 });
 
@@ -267,7 +373,12 @@ describe('the record', () => {
     'holds nothing': () => forged({}),
     'holds nothing that is a record': (record) => {
       const { sid, sub } = evil(record);
-      return forged({ sid, sub, record: { id: 'x', revoked: [], choices: { tenant: 'evil' } } });
+      return forged({ sid, sub, record: { revoked: [], choices: { tenant: 'evil' } } });
+    },
+    'says nothing that can be read about what was left': (record) => {
+      const payload = evil(record);
+      payload.record.left = ['acme'];
+      return forged(payload);
     },
   };
 
@@ -330,6 +441,63 @@ describe('the record', () => {
         clock.time = end - reader;
         expect(await ending(refresh(two, issued))).toBe('INVALID_GRANT');
       }
+    },
+  );
+
+  const skews = [0, 5_000].flatMap((a) =>
+    [0, 5_000].flatMap((b) => [0, 5_000].map((c) => [a, b, c])),
+  );
+
+  it.each(skews)(
+    'outlives the refresh tokens that were made before it: %p, %p and %p ms ahead',
+    async (issuer = 0, writer = 0, reader = 0) => {
+      clock.time = 1_800_000_000_999;
+      const entries = new Map();
+      const host = (ahead: number) => {
+        const own = clock.ahead(ahead);
+        return assembled(OPTIONS, { clock: own, store: new MemoryStore(own, entries) });
+      };
+      const first = await host(issuer).tokens.issue('alice');
+      await host(writer).tokens.reissue(first.claims, { tenant: 'globex' });
+      const end = (first.refreshClaims?.exp as number) * 1_000 + 5_000 - reader;
+      clock.time = end - 1;
+      expect(await tenantAfterRefresh(host(reader), first)).toBe('globex');
+      clock.time = end;
+      expect(await ending(refresh(host(reader), first))).toBe('INVALID_GRANT');
+    },
+  );
+
+  it.each(['is the first to write', 'writes after it'])(
+    'is kept as long by a service that knows of no refresh tokens, whose sessions are short: it %s',
+    async (order) => {
+      clock.time = 1_800_000_000_000;
+      const assembly = service({
+        refresh: { tokens: { expiresIn: '14d' } },
+        claims: (_, previous) => ({ tenant: previous?.tenant ?? 'acme', theme: previous?.theme }),
+      });
+      const { refresh: _, ...others } = OPTIONS;
+      const other = assembled(
+        {
+          ...others,
+          denyList: { claims: ['tenant'], longestLifetime: '14d' },
+          session: { maxAge: '1d' },
+          claims: (_user, previous) => ({ tenant: previous?.tenant, theme: previous?.theme }),
+        },
+        { clock, store },
+      );
+      const day = 86_400_000;
+      const login = await assembly.tokens.issue('alice');
+      clock.advance(2 * day);
+      const held = await refresh(assembly, login);
+      let { claims } = held;
+      for (const { tokens } of order.startsWith('is') ? [other] : [assembly, other]) {
+        ({ claims } = await tokens.reissue(claims, { tenant: 'globex', theme: 'dark' }));
+      }
+      clock.advance(14 * day - 2_000);
+      const { claims: next } = await refresh(assembly, held);
+      expect(next).toMatchObject({ tenant: 'globex', theme: 'dark' });
+      await assembly.tokens.revoke({ tenant: 'globex' });
+      expect(await ending(refresh(assembly, held))).toBe('INVALID_GRANT');
     },
   );
 

@@ -69,6 +69,18 @@ describe('the claims source', () => {
     }
   });
 
+  it.each(Object.getOwnPropertyNames(Object.prototype))(
+    'may not name a claim like a member of every object: %s',
+    async (name) => {
+      const claims = JSON.parse(`{ "${name}": "x" }`);
+      expect(await ending(reader(() => claims).read('a', undefined))).toBe('CLAIMS_INVALID');
+      const { tokens } = withoutSource();
+      expect(await ending(tokens.issue('alice', claims))).toBe('CLAIMS_INVALID');
+      const issued = await tokens.issue('alice');
+      expect(await ending(tokens.reissue(issued.claims, claims))).toBe('CLAIMS_INVALID');
+    },
+  );
+
   const cycle: Record<string, unknown> = {};
   cycle.self = cycle;
   it.each([

@@ -331,6 +331,19 @@ describe('the announcement', () => {
     expect(await ending(other.tokens.verify(accessToken))).toBe('ok');
   });
 
+  it('brings no token into another store than that by which its predecessor was judged: 503', async () => {
+    const { tokens, denyList } = sessions();
+    const { claims } = await tokens.issue('alice');
+    const { snapshot } = await denyList.lookInStore(claims);
+    // The store begins anew, and says less than this service needs: it finds out by another request.
+    store.clear();
+    await job().tokens.issue('bob');
+    store.onOperation = ({ verb }) => (verb === 'writeIfUnchanged' ? 'lost' : undefined);
+    await denyList.lookInStore(claims);
+    store.onOperation = () => undefined;
+    expect(await ending(denyList.forIssuing(snapshot))).toBe('DENY_LIST_UNAVAILABLE');
+  });
+
   it('is for ever', async () => {
     await job().tokens.issue('alice');
     await sessions().tokens.issue('alice');
