@@ -4,6 +4,7 @@ import { JwtStateModule } from 'nestjs-jwt-state';
 import { AdminController } from './admin.controller.js';
 import { AuthController } from './auth.controller.js';
 import { HealthController } from './health.controller.js';
+import { PageModule } from './page/page.module.js';
 import { gracePeriod, jwtSecret } from './settings.js';
 import { DENY_LIST_CACHE, StorageModule } from './storage.module.js';
 import { SubscriptionController } from './subscription.controller.js';
@@ -12,6 +13,7 @@ import { Users } from './users/users.js';
 @Module({
   imports: [
     StorageModule,
+    PageModule,
     JwtStateModule.forRootAsync({
       guard: 'global',
       imports: [StorageModule],
