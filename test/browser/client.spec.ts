@@ -1,5 +1,6 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { Controller, Get, Header } from '@nestjs/common';
+import { Controller, Get, Header, type INestApplication } from '@nestjs/common';
 import { build } from 'esbuild';
 import type { JwtStateOptions } from 'nestjs-jwt-state';
 import type { TokenClient, TokenClientOptions, TokenStorage } from 'nestjs-jwt-state/client';
@@ -67,10 +68,14 @@ describe('The client in a browser', () => {
     await closeApps();
   });
 
-  async function start(options: Partial<JwtStateOptions> = {}): Promise<void> {
+  async function start(
+    options: Partial<JwtStateOptions> = {},
+    prepare: (app: INestApplication) => void = () => {},
+  ): Promise<void> {
     app = await startApp({
       controllers: [SessionController, PageController],
       options: { refresh: { tokens: { expiresIn: '1h' } }, ...options },
+      prepare,
     });
     proxy = await HttpProxy.to(app.url);
   }
@@ -198,6 +203,126 @@ describe('The client in a browser', () => {
     await foreign.close();
   });
 
+  it('lets none of twenty parallel requests fail across a change, and there is one successor', async () => {
+    await start();
+    const page = await tab('memory');
+    await logIn(page);
+    const successors = new Set<string>();
+    app.events.on('reissued', ({ jti }) => void successors.add(jti));
+    const statuses = await page.evaluate(async () => {
+      const ask = () => tokenClient.fetch('me').then(({ status }) => status);
+      const before = Array.from({ length: 10 }, ask);
+      const change = tokenClient.fetch('plan', {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: '{"plan":"premium"}',
+      });
+      const during = Array.from({ length: 10 }, ask);
+      return Promise.all([...before, change.then(({ status }) => status), ...during]);
+    });
+    expect(statuses).toEqual([...Array(10).fill(200), 201, ...Array(10).fill(200)]);
+    expect(await plan(page)).toBe('premium');
+    expect(await get(page)).toBe(200);
+    // Whoever met the mark of the change while it was pending may have been given one more on the way.
+    const held = await page.evaluate(() => tokenClient.claims()?.jti);
+    expect([...successors].sort().at(-1)).toBe(held);
+    expect(successors.size).toBeLessThanOrEqual(2);
+  });
+
+  it('goes on where the page was loaded anew in the middle of a refresh', async () => {
+    await start();
+    const page = await tab('local storage');
+    await logIn(page);
+    clock.advance('16m');
+    const way = proxy.holdAnswer(REFRESH);
+    await page.evaluate(() => void tokenClient.fetch('me').catch(() => {}));
+    await way.arrived();
+    // The server has made the new pair, and the page that asked for it is gone.
+    await load(page, 'local storage');
+    way.release();
+    clock.advance('5m');
+    expect(await get(page)).toBe(200);
+    expect(await sub(page)).toBe('alice');
+    expect(await told(page)).toEqual([]);
+    expect(proxy.count(REFRESH)).toBe(2);
+  });
+
+  it('keeps its session where the answer of a change never arrives', async () => {
+    await start();
+    const page = await tab('memory');
+    await logIn(page);
+    proxy.drop('/plan');
+    const outcome = await page.evaluate(() =>
+      tokenClient
+        .fetch('plan', {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: '{"plan":"premium"}',
+        })
+        .then(
+          () => 'answered',
+          (error: Error) => error.name,
+        ),
+    );
+    expect(outcome).toBe('TypeError');
+    // What has happened shows in the next answer.
+    expect(await plan(page)).toBe('free');
+    expect(await get(page)).toBe(200);
+    expect(await plan(page)).toBe('premium');
+  });
+
+  it('reads the new token across origins, where the server permits the origin', async () => {
+    await start({}, (nest) => nest.enableCors({ origin: true, maxAge: 60 }));
+    const page = await tab('memory');
+    // The page is from the way; the service itself is another origin to it.
+    const service = app.url;
+    await page.evaluate((baseUrl) => {
+      globalThis.tokenClient = createTokenClient({ name: 'other', baseUrl });
+    }, service);
+    await page.evaluate(async (address) => {
+      const answer = await fetch(`${address}/login`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: '{"user":"alice"}',
+      });
+      tokenClient.signIn((await answer.json()) as object);
+    }, service);
+    expect(new URL(service).origin).not.toBe(new URL(page.url()).origin);
+    await app.change('alice', { plan: 'premium' });
+    expect(await get(page, `${service}/me`)).toBe(200);
+    expect(await plan(page)).toBe('premium');
+  });
+
+  it('shows with cookies that it is no forged request, and a forged one is refused', async () => {
+    await start({ delivery: { cookie: { secure: false } }, refresh: {} }, (nest) => {
+      nest.use(refuseForged);
+    });
+    const page = await tab('cookies');
+    const send = (csrf: boolean) =>
+      page.evaluate(async (isOurs) => {
+        globalThis.tokenClient = createTokenClient({
+          name: 'csrf',
+          delivery: { cookie: true },
+          refresh: { ahead: false },
+          ...(isOurs && { csrf: (headers: Headers) => headers.set('x-csrf', 'of this page') }),
+        });
+        const post = (path: string, body: string) =>
+          tokenClient.fetch(path, {
+            method: 'POST',
+            headers: { 'content-type': 'application/json' },
+            body,
+          });
+        if (isOurs) await post('login-by-cookies', '{"user":"alice"}');
+        return (await post('plan', '{"plan":"premium"}')).status;
+      }, csrf);
+    expect(await send(true)).toBe(201);
+    // The browser sends the cookie along by itself: that alone must not do.
+    app.users.set('alice', { plan: 'free' });
+    expect(await send(false)).toBe(403);
+    expect(await app.users.claims('alice', undefined)).toMatchObject({ plan: 'free' });
+    expect(proxy.seen.at(-1)?.headers.cookie).toMatch(/^token=/);
+  });
+
   it('goes on in memory where the storage is forbidden', async () => {
     await start();
     const page = await tab('memory');
@@ -213,3 +338,13 @@ describe('The client in a browser', () => {
     expect(await get(page)).toBe(200);
   });
 });
+
+/** What an application has to do where cookies carry tokens and `SameSite` is not enough. */
+function refuseForged(
+  { method, headers }: IncomingMessage,
+  response: ServerResponse,
+  next: () => void,
+): void {
+  if (method === 'GET' || headers['x-csrf'] === 'of this page') next();
+  else response.writeHead(403).end();
+}
