@@ -43,9 +43,16 @@ export interface DenyListStore {
 
   /**
    * Two entries at once, each where nothing stands, and the second only if the first was written.
-   * Answers what stood there. Left out by stores that cannot: then they are written one by one.
+   * Answers what stood there. Only where {@link isOrdered}, and left out by stores that cannot: then
+   * they are written one by one.
    */
   writeBothIfAbsent?(first: Entry, second: Entry): Promise<readonly [Standing, Standing]>;
+
+  /**
+   * Removes an entry that still holds `expected`; answers whether it did. There is one wherever there
+   * is {@link writeBothIfAbsent}, of which it takes back the second entry.
+   */
+  removeIfUnchanged?(key: string, expected: string): Promise<boolean>;
 
   /** How far "absent" and "unchanged" reach. */
   readonly atomic: 'store' | 'process';

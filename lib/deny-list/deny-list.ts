@@ -7,6 +7,7 @@ import {
   TokenSupersededError,
 } from '../jwt-state.errors.js';
 import type { VerifiedToken } from '../token/verified-token.js';
+import { mayHaveHappened } from './bounded.store.js';
 import type { DenyListKeys } from './deny-list.keys.js';
 import type { DenyListStore, Entry, Standing } from './deny-list.store.js';
 import type { Look } from './look.js';
@@ -23,10 +24,17 @@ import {
   parseStaleMark,
   pendingAfter,
 } from './marks.js';
-import { formatSuperseded, parseTokenRecord, type Records, type TokenRecord } from './records.js';
+import {
+  formatSuperseded,
+  formatSupersededAtOnce,
+  parseTokenRecord,
+  type Records,
+  type TokenRecord,
+} from './records.js';
 import { claimScopes, type Scope, sameScope, scopesOf } from './scopes.js';
 import type { Successor, SuccessorCodec } from './successor.js';
 import { judge } from './verdict.js';
+import { Withdrawals } from './withdrawals.js';
 import { Witness } from './witness.js';
 
 /** A refresh token is replaced at every use, and its successor stays findable while it lives. */
@@ -63,6 +71,7 @@ export class DenyList {
   private readonly witness: Witness;
   /** Longer than the grace period: a reissue that takes its time must still find the tip. */
   private readonly nextLifetime: number;
+  private readonly withdrawals: Withdrawals;
   private isClosed = false;
   private announceAgainAt = Number.NEGATIVE_INFINITY;
   private readonly plans = new WeakMap<VerifiedToken, LookPlan>();
@@ -77,12 +86,14 @@ export class DenyList {
   ) {
     const keepFor = settings.longestLifetime + settings.clockTolerance + MARGIN_MS;
     this.witness = new Witness(store, keys.witness, clock, keepFor);
+    this.withdrawals = new Withdrawals(async (...entry) => store.removeIfUnchanged?.(...entry));
     this.nextLifetime = settings.reissueTimeout + settings.gracePeriod + MARGIN_MS;
   }
 
   /** Ends what goes on behind the responses; the application shuts down. */
   close(): void {
     this.isClosed = true;
+    this.withdrawals.close();
   }
 
   scopesOf(token: VerifiedToken): Scope[] {
@@ -333,16 +344,37 @@ export class DenyList {
       // A lost response must not end a session: a refresh token leads on for as long as it lives.
       ttl: kind === 'refresh' ? this.tokenLifetime(token) : this.nextLifetime,
     };
-    const { store } = this;
-    if (store.writeBothIfAbsent) {
-      return store.writeBothIfAbsent(next, this.tokenRecord(token, record));
-    }
-    const standing = await store.writeIfAbsent(next.key, next.value, next.ttl);
+    if (this.store.writeBothIfAbsent) return this.writeBoth(token, record, next, kind);
+    const standing = await this.store.writeIfAbsent(next.key, next.value, next.ttl);
     if (standing !== undefined) return [standing, undefined];
     const before = await this.writeTokenRecord(token, record).catch(() =>
       this.completeLater(token, record),
     );
     return [undefined, before];
+  }
+
+  /**
+   * Both in one step. Where that is not confirmed, it may have happened, or happen yet, and the client
+   * is told to keep its token: so `jti` is taken back. Then `next` stands alone, as it does where the
+   * two are written one by one, and whoever comes first has the grace period before him.
+   *
+   * A refresh token is led to its successor without one.
+   */
+  private async writeBoth(
+    token: VerifiedToken,
+    record: Successor,
+    next: Entry,
+    kind: TokenKind,
+  ): Promise<readonly [Standing, Standing]> {
+    const { at, claims } = record;
+    const value = formatSupersededAtOnce(at, claims.jti);
+    const jti = { ...this.tokenRecord(token, record), value };
+    try {
+      return await (this.store as Required<DenyListStore>).writeBothIfAbsent(next, jti);
+    } catch (error) {
+      if (kind === 'access' && mayHaveHappened(error)) this.withdrawals.begin(jti);
+      throw error;
+    }
   }
 
   private tokenRecord(token: VerifiedToken, { at, claims }: Successor): Entry {

@@ -28,6 +28,10 @@ if standing then return {'', standing} end
 redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4])
 return {'', ''}`;
 
+const REMOVE_IF_UNCHANGED = `
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])`;
+
 /**
  * The verbs of a deny list in commands of Redis, under the names as they stand there. Redis's own PX
  * ends what is to end: an end inside the value would go by the clock of its writer.
@@ -89,6 +93,13 @@ export const redisVerbs = {
     if (!Array.isArray(answer)) throw new Error('Redis did not confirm the write.');
     return [toText(answer[0]) || undefined, toText(answer[1]) || undefined];
   },
+
+  async removeIfUnchanged(client: RedisCommands, name: string, expected: string): Promise<boolean> {
+    const command = { keys: [name], arguments: [expected] };
+    const answer = await client.eval(REMOVE_IF_UNCHANGED, command).catch(rethrowPermission);
+    if (typeof answer !== 'number') throw new Error('Redis did not confirm the removal.');
+    return answer === 1;
+  },
 };
 
 function toText(value: unknown): string | undefined {
@@ -99,8 +110,13 @@ function toText(value: unknown): string | undefined {
   return value;
 }
 
-/** An account that may not run scripts is a mistake in its set-up, not an outage. */
+/**
+ * An account that may not run scripts, or not what they call, is a mistake in its set-up, not an
+ * outage. Redis 7 begins what it says of the latter otherwise.
+ */
 function rethrowPermission(error: unknown): never {
-  const isRefusal = error instanceof Error && error.message.startsWith('NOPERM');
-  throw isRefusal ? new StoreAnswerError('The Redis account may not use EVAL.') : error;
+  const isRefusal =
+    error instanceof Error && /^(NOPERM|ERR ACL failure in script)/.test(error.message);
+  if (!isRefusal) throw error;
+  throw new StoreAnswerError('The Redis account may not use EVAL, or not what the script calls.');
 }

@@ -22,16 +22,18 @@ export class RedisStore implements DenyListStore {
   private wasOpen = false;
 
   readonly writeBothIfAbsent: DenyListStore['writeBothIfAbsent'];
+  readonly removeIfUnchanged: DenyListStore['removeIfUnchanged'];
 
   constructor(private readonly adapter: KeyvRedisAdapter) {
     this.isOrdered = !adapter.isCluster();
     // Two keys lie on two servers of a cluster, as a rule.
-    if (!adapter.isCluster()) {
-      this.writeBothIfAbsent = async (...entries) => {
-        const named = entries.map((entry) => ({ ...entry, key: this.name(entry.key) }));
-        return redisVerbs.writeBothIfAbsent(await this.client(), ...(named as [Entry, Entry]));
-      };
-    }
+    if (!this.isOrdered) return;
+    this.writeBothIfAbsent = async (...entries) => {
+      const named = entries.map((entry) => ({ ...entry, key: this.name(entry.key) }));
+      return redisVerbs.writeBothIfAbsent(await this.client(), ...(named as [Entry, Entry]));
+    };
+    this.removeIfUnchanged = async (key, expected) =>
+      redisVerbs.removeIfUnchanged(await this.client(), this.name(key), expected);
   }
 
   async read(keys: readonly string[]): Promise<(string | undefined)[]> {

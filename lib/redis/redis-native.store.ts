@@ -132,10 +132,17 @@ export class RedisNativeStore implements NativeStore {
     return this.isOrdered ? this.writeBoth : undefined;
   }
 
+  get removeIfUnchanged(): NativeStore['removeIfUnchanged'] {
+    return this.isOrdered ? this.remove : undefined;
+  }
+
   private readonly writeBoth = (first: Entry, second: Entry) =>
     this.changing([first.key, second.key], () =>
       redisVerbs.writeBothIfAbsent(this.commands, first, second),
     );
+
+  private readonly remove = (key: string, expected: string) =>
+    this.changing([key], () => redisVerbs.removeIfUnchanged(this.commands, key, expected));
 
   /** Throws before it is opened and after it is closed. */
   get commands(): LinkCommands {

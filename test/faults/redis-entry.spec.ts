@@ -85,7 +85,7 @@ describe('at boot', () => {
     },
   );
 
-  const ACL = '~jst:* +get +mget +set +eval';
+  const ACL = '~jst:* +get +mget +set +del +eval';
   const account = async (rights: string, ...args: string[]) => {
     const redis = await server(...args);
     const client = await admin(redis);
