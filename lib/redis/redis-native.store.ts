@@ -127,7 +127,6 @@ export class RedisNativeStore implements NativeStore {
     );
   }
 
-  /** Two keys lie on two servers of a cluster, as a rule. */
   get writeBothIfAbsent(): NativeStore['writeBothIfAbsent'] {
     return this.isOrdered ? this.writeBoth : undefined;
   }
@@ -149,9 +148,8 @@ export class RedisNativeStore implements NativeStore {
     return this.link.commands;
   }
 
-  /** One connection; a cluster has several. */
   get isOrdered(): boolean {
-    return this.session?.supervisor.link.isCluster === false;
+    return this.session?.supervisor.link.isOrdered ?? false;
   }
 
   private get link(): RedisLink {
