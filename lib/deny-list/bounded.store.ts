@@ -68,6 +68,10 @@ export class BoundedStore implements DenyListStore {
     return this.store.removeIfUnchanged && this.remove;
   }
 
+  get neverShortens() {
+    return this.store.neverShortens ?? false;
+  }
+
   get isOrdered() {
     return this.store.isOrdered ?? false;
   }

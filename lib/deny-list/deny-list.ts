@@ -12,17 +12,15 @@ import type { DenyListKeys } from './deny-list.keys.js';
 import type { DenyListStore, Entry, Standing } from './deny-list.store.js';
 import type { Look } from './look.js';
 import { LookPlan, MarkPlan } from './look-plan.js';
+import { MarkWriter } from './mark-writer.js';
 import {
   formatRevokedOthers,
-  formatStaleMark,
   isRevokedBy,
   type Mark,
   type MarkSnapshot,
   newMarkId,
   type PendingChange,
   parseRevokedOthers,
-  parseStaleMark,
-  pendingAfter,
 } from './marks.js';
 import {
   formatSuperseded,
@@ -56,8 +54,6 @@ export interface DenyListSettings {
  * expired may be three hosts; and a second for `exp` in whole seconds.
  */
 export const MARGIN_MS = 2 * CLOCK_SKEW_MS + 1_000;
-/** A mark is exchanged against the one that stands there; this often it may have moved on. */
-const EXCHANGE_ATTEMPTS = 100;
 /** The store may be replaced while marks are read; this often it is told anew. */
 const ANNOUNCE_ATTEMPTS = 3;
 /** A record that the store did not confirm is tried again after so long. */
@@ -71,6 +67,7 @@ export class DenyList {
   private readonly witness: Witness;
   /** Longer than the grace period: a reissue that takes its time must still find the tip. */
   private readonly nextLifetime: number;
+  private readonly marks: MarkWriter;
   private readonly withdrawals: Withdrawals;
   private isClosed = false;
   private announceAgainAt = Number.NEGATIVE_INFINITY;
@@ -86,6 +83,7 @@ export class DenyList {
   ) {
     const keepFor = settings.longestLifetime + settings.clockTolerance + MARGIN_MS;
     this.witness = new Witness(store, keys.witness, clock, keepFor);
+    this.marks = new MarkWriter(store, this.witness, clock);
     this.withdrawals = new Withdrawals(async (...entry) => store.removeIfUnchanged?.(...entry));
     this.nextLifetime = settings.reissueTimeout + settings.gracePeriod + MARGIN_MS;
   }
@@ -184,7 +182,9 @@ export class DenyList {
 
   /** Who may only read accepts tokens all the same: others have announced them, as a rule. */
   private async announceIfPossible(): Promise<void> {
-    if (this.clock.now() < this.announceAgainAt) return;
+    const wait = this.announceAgainAt - this.clock.now();
+    // Longer than ever set: the clock was put back, and must not keep the announcement back.
+    if (wait > 0 && wait <= RETRY_AFTER_MS) return;
     await this.witness.announce().catch(() => {
       this.announceAgainAt = this.clock.now() + RETRY_AFTER_MS;
     });
@@ -415,14 +415,14 @@ export class DenyList {
   // --- marking -------------------------------------------------------------------------------
 
   async revokeSession(sid: string, why: RevokeReason): Promise<void> {
-    await this.writeMark(this.keys.sid(sid), '1');
+    await this.marks.write(this.keys.sid(sid), '1');
     this.events.emit('revoked', { scope: { name: 'sid', value: sid }, why });
   }
 
   /** Every token of the scope that exists now; a log-in after this is not affected. */
   async revokeScope(scope: Scope): Promise<Mark> {
     const mark = { kind: 'revoked', scope, id: newMarkId(this.clock.now()) } as const;
-    await this.writeMark(this.keys.revoked(scope), mark.id);
+    await this.marks.write(this.keys.revoked(scope), mark.id);
     this.events.emit('revoked', { scope, why: 'request' });
     return mark;
   }
@@ -430,31 +430,11 @@ export class DenyList {
   /** Every token of the subject, save those of one session. */
   async revokeOthers(sub: string, except: string | undefined): Promise<Mark> {
     const value = formatRevokedOthers(newMarkId(this.clock.now()), except);
-    await this.writeMark(this.keys.revokedOthers(sub), value);
+    await this.marks.write(this.keys.revokedOthers(sub), value);
     const scope = { name: 'sub', value: sub };
     const exception = except === undefined ? {} : { except };
     this.events.emit('revoked', { scope, ...exception, why: 'request' });
     return parseRevokedOthers(scope, value);
-  }
-
-  private writeMark(key: string, value: string): Promise<void> {
-    return this.keepLongEnough((ttl) => this.store.write(key, value, ttl));
-  }
-
-  /**
-   * Writes for as long as this process knows that it must, then asks the store for how long that is,
-   * and writes once more if that is longer. In this order: who announces himself after the question
-   * finds the mark when he reads.
-   */
-  private async keepLongEnough<T>(write: (ttl: number, before?: T) => Promise<T>): Promise<T> {
-    // A mark that stands must not be shortened by one that knows less.
-    if (!this.witness.isFresh) await this.witness.read();
-    const assumed = this.witness.keepFor;
-    const writing = write(assumed);
-    const [written, keepFor] = this.store.isOrdered
-      ? await Promise.all([writing, this.witness.read()])
-      : [await writing, await this.witness.read()];
-    return keepFor > assumed ? write(keepFor, written) : written;
   }
 
   /**
@@ -462,33 +442,9 @@ export class DenyList {
    * Answers the mark as it was written, for the next change of the same owner to start from.
    */
   async markStale(scope: Scope, change: PendingChange = {}, known?: string): Promise<string> {
-    const mark = await this.keepLongEnough<string>((ttl, before = known) =>
-      this.exchangeMark(scope, change, before, ttl),
-    );
+    const mark = await this.marks.exchange(scope, this.keys.stale(scope), change, known);
     this.events.emit('marked-stale', { scope, pending: change.opens !== undefined });
     return mark;
-  }
-
-  private async exchangeMark(
-    scope: Scope,
-    change: PendingChange,
-    known: string | undefined,
-    ttl: number,
-  ): Promise<string> {
-    const key = this.keys.stale(scope);
-    const isPlain = change.opens === undefined && change.closes === undefined;
-    let expected = known;
-    for (let attempt = 0; attempt < EXCHANGE_ATTEMPTS; attempt++) {
-      const before = expected === undefined ? undefined : parseStaleMark(scope, expected).pending;
-      const pending = pendingAfter(before, change, this.clock.now());
-      const value = formatStaleMark(newMarkId(this.clock.now()), pending);
-      const result = await this.store.writeIfUnchanged(key, expected, value, ttl);
-      if (result.written) return value;
-      // This mark was written after this call began, so it says what this call was to say.
-      if (isPlain && attempt > 0 && result.current !== undefined) return result.current;
-      expected = result.current;
-    }
-    throw new DenyListUnavailableError('Too many changes to one state at once.');
   }
 
   private tokenLifetime(token: VerifiedToken): number {

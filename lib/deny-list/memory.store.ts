@@ -12,6 +12,7 @@ export class MemoryStore implements DenyListStore {
   readonly atomic = 'process';
   readonly ephemeral = true;
   readonly isOrdered = true;
+  readonly neverShortens = true;
   /** All of it lies in this process. */
   readonly near: NearCopy = {
     recall: (keys) => this.recall(keys),
@@ -29,7 +30,7 @@ export class MemoryStore implements DenyListStore {
   }
 
   async write(key: string, value: string, ttl: number | undefined): Promise<void> {
-    this.adapter.set(key, value, ttl);
+    this.adapter.setAtLeast(key, value, ttl);
   }
 
   async writeIfAbsent(key: string, value: string, ttl: number | undefined) {
@@ -44,7 +45,7 @@ export class MemoryStore implements DenyListStore {
   ) {
     const current = this.get(key);
     if (current !== expected) return { written: false, current };
-    this.adapter.set(key, value, ttl);
+    this.adapter.setAtLeast(key, value, ttl);
     return { written: true };
   }
 

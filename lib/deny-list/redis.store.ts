@@ -18,6 +18,7 @@ export interface KeyvRedisAdapter {
 export class RedisStore implements DenyListStore {
   readonly atomic = 'store';
   readonly ephemeral = false;
+  readonly neverShortens = true;
   readonly isOrdered: boolean;
   private wasOpen = false;
 

@@ -27,6 +27,7 @@ interface Session {
 export class RedisNativeStore implements NativeStore {
   readonly atomic = 'store';
   readonly ephemeral = false;
+  readonly neverShortens = true;
   readonly near: NearCopy | undefined;
   private readonly values: NearValues | undefined;
   private readonly heartbeat: Heartbeat | undefined;
