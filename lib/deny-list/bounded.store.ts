@@ -13,6 +13,16 @@ const FAILURES_TO_OPEN = 3;
 /** How long it is left alone, in ms, until one call may try again. */
 const OPEN_FOR_MS = 1_000;
 
+/**
+ * Whether a write that failed with this error may have happened all the same: the store was asked, and
+ * its answer has not come.
+ */
+export function mayHaveHappened(error: unknown): boolean {
+  if (!(error instanceof DenyListUnavailableError)) return true;
+  // None: the store was left alone.
+  return error.cause !== undefined && !(error.cause instanceof StoreAnswerError);
+}
+
 /** Called when the store stops answering, when it answers again, and when it refuses something. */
 export interface AvailabilityListener {
   refused(error: StoreAnswerError): void;
@@ -54,6 +64,14 @@ export class BoundedStore implements DenyListStore {
     return this.store.writeBothIfAbsent && this.writeBoth;
   }
 
+  get removeIfUnchanged(): DenyListStore['removeIfUnchanged'] {
+    return this.store.removeIfUnchanged && this.remove;
+  }
+
+  get neverShortens() {
+    return this.store.neverShortens ?? false;
+  }
+
   get isOrdered() {
     return this.store.isOrdered ?? false;
   }
@@ -89,6 +107,16 @@ export class BoundedStore implements DenyListStore {
 
   private readonly writeBoth = (first: Entry, second: Entry) =>
     this.bound(() => (this.store as Required<DenyListStore>).writeBothIfAbsent(first, second));
+
+  /**
+   * Goes behind a call that has just failed, on which the breaker may have opened, and nobody waits for
+   * it: so it is neither kept out nor counted.
+   */
+  private readonly remove = async (key: string, expected: string) => {
+    const { removeIfUnchanged } = this.store as Required<DenyListStore>;
+    const removing = (async () => removeIfUnchanged.call(this.store, key, expected))();
+    return withDeadline(removing, this.deadline);
+  };
 
   private async bound<T>(call: () => Promise<T>): Promise<T> {
     if (this.isShut()) throw new DenyListUnavailableError();

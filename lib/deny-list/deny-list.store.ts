@@ -24,7 +24,11 @@ export interface DenyListStore {
   /** The values of some keys, in one round trip where the store can, in the order given. */
   read(keys: readonly string[]): Promise<readonly (string | undefined)[]>;
 
-  /** @param ttl whole milliseconds; `undefined`: for ever */
+  /**
+   * Writes whatever stands there, and keeps the later end: see {@link neverShortens}.
+   *
+   * @param ttl whole milliseconds; `undefined`: for ever
+   */
   write(key: string, value: string, ttl: number | undefined): Promise<void>;
 
   /**
@@ -33,7 +37,10 @@ export interface DenyListStore {
    */
   writeIfAbsent(key: string, value: string, ttl: number | undefined): Promise<string | undefined>;
 
-  /** Writes where still `expected` stands. Atomic as far as {@link writeIfAbsent} is. */
+  /**
+   * Writes where still `expected` stands, and keeps the later end. Atomic as far as
+   * {@link writeIfAbsent} is.
+   */
   writeIfUnchanged(
     key: string,
     expected: string | undefined,
@@ -43,9 +50,24 @@ export interface DenyListStore {
 
   /**
    * Two entries at once, each where nothing stands, and the second only if the first was written.
-   * Answers what stood there. Left out by stores that cannot: then they are written one by one.
+   * Answers what stood there. Only where {@link isOrdered}, and left out by stores that cannot: then
+   * they are written one by one.
    */
   writeBothIfAbsent?(first: Entry, second: Entry): Promise<readonly [Standing, Standing]>;
+
+  /**
+   * Removes an entry that still holds `expected`; answers whether it did. There is one wherever there
+   * is {@link writeBothIfAbsent}, of which it takes back the second entry.
+   */
+  removeIfUnchanged?(key: string, expected: string): Promise<boolean>;
+
+  /**
+   * Whether {@link write} and {@link writeIfUnchanged} keep the end of the entry that stands there, where
+   * that lies later than the new one's: what one service is to keep for long, another, which knows of
+   * shorter lifetimes only, must not cut short. An entry without an end gets one: nothing that is
+   * written with an end is to stay for ever.
+   */
+  readonly neverShortens?: boolean;
 
   /** How far "absent" and "unchanged" reach. */
   readonly atomic: 'store' | 'process';

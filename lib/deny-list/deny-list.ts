@@ -7,26 +7,32 @@ import {
   TokenSupersededError,
 } from '../jwt-state.errors.js';
 import type { VerifiedToken } from '../token/verified-token.js';
+import { mayHaveHappened } from './bounded.store.js';
 import type { DenyListKeys } from './deny-list.keys.js';
 import type { DenyListStore, Entry, Standing } from './deny-list.store.js';
 import type { Look } from './look.js';
 import { LookPlan, MarkPlan } from './look-plan.js';
+import { MarkWriter } from './mark-writer.js';
 import {
   formatRevokedOthers,
-  formatStaleMark,
   isRevokedBy,
   type Mark,
   type MarkSnapshot,
   newMarkId,
   type PendingChange,
   parseRevokedOthers,
-  parseStaleMark,
-  pendingAfter,
 } from './marks.js';
-import { formatSuperseded, parseTokenRecord, type Records, type TokenRecord } from './records.js';
+import {
+  formatSuperseded,
+  formatSupersededAtOnce,
+  parseTokenRecord,
+  type Records,
+  type TokenRecord,
+} from './records.js';
 import { claimScopes, type Scope, sameScope, scopesOf } from './scopes.js';
 import type { Successor, SuccessorCodec } from './successor.js';
 import { judge } from './verdict.js';
+import { Withdrawals } from './withdrawals.js';
 import { Witness } from './witness.js';
 
 /** A refresh token is replaced at every use, and its successor stays findable while it lives. */
@@ -48,8 +54,6 @@ export interface DenyListSettings {
  * expired may be three hosts; and a second for `exp` in whole seconds.
  */
 const MARGIN_MS = 2 * CLOCK_SKEW_MS + 1_000;
-/** A mark is exchanged against the one that stands there; this often it may have moved on. */
-const EXCHANGE_ATTEMPTS = 100;
 /** The store may be replaced while marks are read; this often it is told anew. */
 const ANNOUNCE_ATTEMPTS = 3;
 /** A record that the store did not confirm is tried again after so long. */
@@ -63,6 +67,8 @@ export class DenyList {
   private readonly witness: Witness;
   /** Longer than the grace period: a reissue that takes its time must still find the tip. */
   private readonly nextLifetime: number;
+  private readonly marks: MarkWriter;
+  private readonly withdrawals: Withdrawals;
   private isClosed = false;
   private announceAgainAt = Number.NEGATIVE_INFINITY;
   private readonly plans = new WeakMap<VerifiedToken, LookPlan>();
@@ -77,12 +83,15 @@ export class DenyList {
   ) {
     const keepFor = settings.longestLifetime + settings.clockTolerance + MARGIN_MS;
     this.witness = new Witness(store, keys.witness, clock, keepFor);
+    this.marks = new MarkWriter(store, this.witness, clock);
+    this.withdrawals = new Withdrawals(async (...entry) => store.removeIfUnchanged?.(...entry));
     this.nextLifetime = settings.reissueTimeout + settings.gracePeriod + MARGIN_MS;
   }
 
   /** Ends what goes on behind the responses; the application shuts down. */
   close(): void {
     this.isClosed = true;
+    this.withdrawals.close();
   }
 
   /** How long a record about tokens of any service must be kept, as the last look has said, in ms. */
@@ -178,7 +187,9 @@ export class DenyList {
 
   /** Who may only read accepts tokens all the same: others have announced them, as a rule. */
   private async announceIfPossible(): Promise<void> {
-    if (this.clock.now() < this.announceAgainAt) return;
+    const wait = this.announceAgainAt - this.clock.now();
+    // Longer than ever set: the clock was put back, and must not keep the announcement back.
+    if (wait > 0 && wait <= RETRY_AFTER_MS) return;
     await this.witness.announce().catch(() => {
       this.announceAgainAt = this.clock.now() + RETRY_AFTER_MS;
     });
@@ -347,16 +358,37 @@ export class DenyList {
       // A lost response must not end a session: a refresh token leads on for as long as it lives.
       ttl: kind === 'refresh' ? this.tokenLifetime(token) : this.nextLifetime,
     };
-    const { store } = this;
-    if (store.writeBothIfAbsent) {
-      return store.writeBothIfAbsent(next, this.tokenRecord(token, record));
-    }
-    const standing = await store.writeIfAbsent(next.key, next.value, next.ttl);
+    if (this.store.writeBothIfAbsent) return this.writeBoth(token, record, next, kind);
+    const standing = await this.store.writeIfAbsent(next.key, next.value, next.ttl);
     if (standing !== undefined) return [standing, undefined];
     const before = await this.writeTokenRecord(token, record).catch(() =>
       this.completeLater(token, record),
     );
     return [undefined, before];
+  }
+
+  /**
+   * Both in one step. Where that is not confirmed, it may have happened, or happen yet, and the client
+   * is told to keep its token: so `jti` is taken back. Then `next` stands alone, as it does where the
+   * two are written one by one, and whoever comes first has the grace period before him.
+   *
+   * A refresh token is led to its successor without one.
+   */
+  private async writeBoth(
+    token: VerifiedToken,
+    record: Successor,
+    next: Entry,
+    kind: TokenKind,
+  ): Promise<readonly [Standing, Standing]> {
+    const { at, claims } = record;
+    const value = formatSupersededAtOnce(at, claims.jti);
+    const jti = { ...this.tokenRecord(token, record), value };
+    try {
+      return await (this.store as Required<DenyListStore>).writeBothIfAbsent(next, jti);
+    } catch (error) {
+      if (kind === 'access' && mayHaveHappened(error)) this.withdrawals.begin(jti);
+      throw error;
+    }
   }
 
   private tokenRecord(token: VerifiedToken, { at, claims }: Successor): Entry {
@@ -397,14 +429,14 @@ export class DenyList {
   // --- marking -------------------------------------------------------------------------------
 
   async revokeSession(sid: string, why: RevokeReason): Promise<void> {
-    await this.writeMark(this.keys.sid(sid), '1');
+    await this.marks.write(this.keys.sid(sid), '1');
     this.events.emit('revoked', { scope: { name: 'sid', value: sid }, why });
   }
 
   /** Every token of the scope that exists now; a log-in after this is not affected. */
   async revokeScope(scope: Scope): Promise<Mark> {
     const mark = { kind: 'revoked', scope, id: newMarkId(this.clock.now()) } as const;
-    await this.writeMark(this.keys.revoked(scope), mark.id);
+    await this.marks.write(this.keys.revoked(scope), mark.id);
     this.events.emit('revoked', { scope, why: 'request' });
     return mark;
   }
@@ -412,31 +444,11 @@ export class DenyList {
   /** Every token of the subject, save those of one session. */
   async revokeOthers(sub: string, except: string | undefined): Promise<Mark> {
     const value = formatRevokedOthers(newMarkId(this.clock.now()), except);
-    await this.writeMark(this.keys.revokedOthers(sub), value);
+    await this.marks.write(this.keys.revokedOthers(sub), value);
     const scope = { name: 'sub', value: sub };
     const exception = except === undefined ? {} : { except };
     this.events.emit('revoked', { scope, ...exception, why: 'request' });
     return parseRevokedOthers(scope, value);
-  }
-
-  private writeMark(key: string, value: string): Promise<void> {
-    return this.keepLongEnough((ttl) => this.store.write(key, value, ttl));
-  }
-
-  /**
-   * Writes for as long as this process knows that it must, then asks the store for how long that is,
-   * and writes once more if that is longer. In this order: who announces himself after the question
-   * finds the mark when he reads.
-   */
-  private async keepLongEnough<T>(write: (ttl: number, before?: T) => Promise<T>): Promise<T> {
-    // A mark that stands must not be shortened by one that knows less.
-    if (!this.witness.isFresh) await this.witness.read();
-    const assumed = this.witness.keepFor;
-    const writing = write(assumed);
-    const [written, keepFor] = this.store.isOrdered
-      ? await Promise.all([writing, this.witness.read()])
-      : [await writing, await this.witness.read()];
-    return keepFor > assumed ? write(keepFor, written) : written;
   }
 
   /**
@@ -444,33 +456,9 @@ export class DenyList {
    * Answers the mark as it was written, for the next change of the same owner to start from.
    */
   async markStale(scope: Scope, change: PendingChange = {}, known?: string): Promise<string> {
-    const mark = await this.keepLongEnough<string>((ttl, before = known) =>
-      this.exchangeMark(scope, change, before, ttl),
-    );
+    const mark = await this.marks.exchange(scope, this.keys.stale(scope), change, known);
     this.events.emit('marked-stale', { scope, pending: change.opens !== undefined });
     return mark;
-  }
-
-  private async exchangeMark(
-    scope: Scope,
-    change: PendingChange,
-    known: string | undefined,
-    ttl: number,
-  ): Promise<string> {
-    const key = this.keys.stale(scope);
-    const isPlain = change.opens === undefined && change.closes === undefined;
-    let expected = known;
-    for (let attempt = 0; attempt < EXCHANGE_ATTEMPTS; attempt++) {
-      const before = expected === undefined ? undefined : parseStaleMark(scope, expected).pending;
-      const pending = pendingAfter(before, change, this.clock.now());
-      const value = formatStaleMark(newMarkId(this.clock.now()), pending);
-      const result = await this.store.writeIfUnchanged(key, expected, value, ttl);
-      if (result.written) return value;
-      // This mark was written after this call began, so it says what this call was to say.
-      if (isPlain && attempt > 0 && result.current !== undefined) return result.current;
-      expected = result.current;
-    }
-    throw new DenyListUnavailableError('Too many changes to one state at once.');
   }
 
   private tokenLifetime(token: VerifiedToken): number {

@@ -41,6 +41,13 @@ export class MemoryAdapter extends EventEmitter {
     return true;
   }
 
+  /** The same, but for an end that lies later: that is kept. */
+  setAtLeast(key: string, value: unknown, ttl: number | undefined): void {
+    const { expires } = this.entries.get(key) ?? {};
+    const left = expires === undefined ? 0 : expires - Date.now();
+    this.set(key, value, ttl === undefined ? undefined : Math.max(ttl, left));
+  }
+
   delete(key: string): boolean {
     this.version += 1;
     return this.entries.delete(key);

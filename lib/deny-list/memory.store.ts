@@ -12,6 +12,7 @@ export class MemoryStore implements DenyListStore {
   readonly atomic = 'process';
   readonly ephemeral = true;
   readonly isOrdered = true;
+  readonly neverShortens = true;
   /** All of it lies in this process. */
   readonly near: NearCopy = {
     recall: (keys) => this.recall(keys),
@@ -29,13 +30,11 @@ export class MemoryStore implements DenyListStore {
   }
 
   async write(key: string, value: string, ttl: number | undefined): Promise<void> {
-    this.adapter.set(key, value, ttl);
+    this.adapter.setAtLeast(key, value, ttl);
   }
 
   async writeIfAbsent(key: string, value: string, ttl: number | undefined) {
-    const current = this.get(key);
-    if (current === undefined) this.adapter.set(key, value, ttl);
-    return current;
+    return this.add({ key, value, ttl });
   }
 
   async writeIfUnchanged(
@@ -46,14 +45,23 @@ export class MemoryStore implements DenyListStore {
   ) {
     const current = this.get(key);
     if (current !== expected) return { written: false, current };
-    this.adapter.set(key, value, ttl);
+    this.adapter.setAtLeast(key, value, ttl);
     return { written: true };
   }
 
   async writeBothIfAbsent(first: Entry, second: Entry): Promise<readonly [Standing, Standing]> {
-    const standing = await this.writeIfAbsent(first.key, first.value, first.ttl);
-    if (standing !== undefined) return [standing, undefined];
-    return [undefined, await this.writeIfAbsent(second.key, second.value, second.ttl)];
+    const standing = this.add(first);
+    return [standing, standing === undefined ? this.add(second) : undefined];
+  }
+
+  async removeIfUnchanged(key: string, expected: string): Promise<boolean> {
+    return this.get(key) === expected && this.adapter.delete(key);
+  }
+
+  private add({ key, value, ttl }: Omit<Entry, 'ttl'> & { ttl: number | undefined }): Standing {
+    const current = this.get(key);
+    if (current === undefined) this.adapter.set(key, value, ttl);
+    return current;
   }
 
   /** Without an error: it is for whoever asks for an answer to have one. */

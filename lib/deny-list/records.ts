@@ -18,6 +18,14 @@ export function formatSuperseded(at: number, successor: string): string {
   return `${at} ${successor}`;
 }
 
+/**
+ * The same, written in one step with `next`. It looks different, so that it can be taken back without
+ * taking back what somebody has written who met `next` alone.
+ */
+export function formatSupersededAtOnce(at: number, successor: string): string {
+  return `${formatSuperseded(at, successor)} +`;
+}
+
 /** Unreadable counts as revoked: something was written about this token, and it was no pardon. */
 export function parseTokenRecord(value: string): TokenRecord {
   const [at = '', successor] = value.split(' ', 2);

@@ -10,12 +10,23 @@ export interface RedisCommands {
   eval(script: string, options: { keys: string[]; arguments: string[] }): Promise<unknown>;
 }
 
+/** Writes a value; of its own end and that of what stands there, the later one counts. */
+const SET_AT_LEAST = `
+local function setAtLeast(key, value, ttl)
+  if ttl == '' then return redis.call('SET', key, value) end
+  local left = redis.call('PTTL', key)
+  if left > tonumber(ttl) then ttl = string.format('%.0f', left) end
+  return redis.call('SET', key, value, 'PX', ttl)
+end`;
+
+const WRITE = `${SET_AT_LEAST}
+return setAtLeast(KEYS[1], ARGV[1], ARGV[2])`;
+
 /** Replaces a value only where it is still the one expected; answers what stands there else. */
-const WRITE_IF_UNCHANGED = `
+const WRITE_IF_UNCHANGED = `${SET_AT_LEAST}
 local current = redis.call('GET', KEYS[1])
 if (current or '') ~= ARGV[1] then return current or '' end
-if ARGV[3] == '' then redis.call('SET', KEYS[1], ARGV[2])
-else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
+setAtLeast(KEYS[1], ARGV[2], ARGV[3])
 return false`;
 
 /** Each where nothing stands, the second only after the first. Answers what stood there. */
@@ -27,6 +38,10 @@ standing = redis.call('GET', KEYS[2])
 if standing then return {'', standing} end
 redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4])
 return {'', ''}`;
+
+const REMOVE_IF_UNCHANGED = `
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])`;
 
 /**
  * The verbs of a deny list in commands of Redis, under the names as they stand there. Redis's own PX
@@ -48,7 +63,8 @@ export const redisVerbs = {
   },
 
   async write(client: RedisCommands, name: string, value: string, ttl: number | undefined) {
-    const answer = await client.set(name, value, ttl === undefined ? {} : { PX: ttl });
+    const command = { keys: [name], arguments: [value, String(ttl ?? '')] };
+    const answer = await client.eval(WRITE, command).catch(rethrowPermission);
     if (answer !== 'OK') throw new Error('Redis did not confirm the write.');
   },
 
@@ -89,6 +105,13 @@ export const redisVerbs = {
     if (!Array.isArray(answer)) throw new Error('Redis did not confirm the write.');
     return [toText(answer[0]) || undefined, toText(answer[1]) || undefined];
   },
+
+  async removeIfUnchanged(client: RedisCommands, name: string, expected: string): Promise<boolean> {
+    const command = { keys: [name], arguments: [expected] };
+    const answer = await client.eval(REMOVE_IF_UNCHANGED, command).catch(rethrowPermission);
+    if (typeof answer !== 'number') throw new Error('Redis did not confirm the removal.');
+    return answer === 1;
+  },
 };
 
 function toText(value: unknown): string | undefined {
@@ -99,8 +122,13 @@ function toText(value: unknown): string | undefined {
   return value;
 }
 
-/** An account that may not run scripts is a mistake in its set-up, not an outage. */
+/**
+ * An account that may not run scripts, or not what they call, is a mistake in its set-up, not an
+ * outage. What Redis says of the latter begins otherwise from version to version.
+ */
 function rethrowPermission(error: unknown): never {
-  const isRefusal = error instanceof Error && error.message.startsWith('NOPERM');
-  throw isRefusal ? new StoreAnswerError('The Redis account may not use EVAL.') : error;
+  const refusal = /^NOPERM|^ERR (ACL failure in script|The user executing the script can't)/;
+  const isRefusal = error instanceof Error && refusal.test(error.message);
+  if (!isRefusal) throw error;
+  throw new StoreAnswerError('The Redis account may not use EVAL, or not what the script calls.');
 }

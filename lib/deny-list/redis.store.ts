@@ -1,4 +1,5 @@
 import type { DenyListStore, Entry } from './deny-list.store.js';
+import { hasOneConnection } from './one-connection.js';
 import { type RedisCommands, redisVerbs } from './redis.commands.js';
 
 /** What @keyv/redis offers beside Keyv's own verbs. No import: Redis is an optional peer. */
@@ -17,21 +18,23 @@ export interface KeyvRedisAdapter {
 export class RedisStore implements DenyListStore {
   readonly atomic = 'store';
   readonly ephemeral = false;
-  /** One connection; but a cluster has several. */
+  readonly neverShortens = true;
   readonly isOrdered: boolean;
   private wasOpen = false;
 
   readonly writeBothIfAbsent: DenyListStore['writeBothIfAbsent'];
+  readonly removeIfUnchanged: DenyListStore['removeIfUnchanged'];
 
   constructor(private readonly adapter: KeyvRedisAdapter) {
-    this.isOrdered = !adapter.isCluster();
-    // Two keys lie on two servers of a cluster, as a rule.
-    if (!adapter.isCluster()) {
-      this.writeBothIfAbsent = async (...entries) => {
-        const named = entries.map((entry) => ({ ...entry, key: this.name(entry.key) }));
-        return redisVerbs.writeBothIfAbsent(await this.client(), ...(named as [Entry, Entry]));
-      };
-    }
+    // Not a cluster either, where two keys lie on two servers, as a rule.
+    this.isOrdered = !adapter.isCluster() && hasOneConnection(adapter.client);
+    if (!this.isOrdered) return;
+    this.writeBothIfAbsent = async (...entries) => {
+      const named = entries.map((entry) => ({ ...entry, key: this.name(entry.key) }));
+      return redisVerbs.writeBothIfAbsent(await this.client(), ...(named as [Entry, Entry]));
+    };
+    this.removeIfUnchanged = async (key, expected) =>
+      redisVerbs.removeIfUnchanged(await this.client(), this.name(key), expected);
   }
 
   async read(keys: readonly string[]): Promise<(string | undefined)[]> {

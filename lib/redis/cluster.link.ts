@@ -14,6 +14,7 @@ import { clientSettings, type LinkSettings } from './standalone.link.js';
 /** The masters of a cluster; each key lies on one of them. */
 export class ClusterLink implements RedisLink {
   readonly isCluster = true;
+  readonly isOrdered = false;
   readonly commands: LinkCommands;
   private readonly client;
   private isClosed = false;

@@ -1,3 +1,4 @@
+import { hasOneConnection } from '../deny-list/one-connection.js';
 import { JwtStateConfigError } from '../jwt-state.errors.js';
 import type { LinkCommands, LinkListener, RedisLink, ServerCommands } from './redis-link.js';
 
@@ -5,6 +6,7 @@ import type { LinkCommands, LinkListener, RedisLink, ServerCommands } from './re
 export class GivenClientLink implements RedisLink {
   readonly commands: LinkCommands;
   readonly isCluster: boolean;
+  readonly isOrdered: boolean;
 
   constructor(
     client: object,
@@ -16,6 +18,8 @@ export class GivenClientLink implements RedisLink {
     }
     this.commands = commands;
     this.isCluster = 'nodeByAddress' in client;
+    this.isOrdered = !this.isCluster && hasOneConnection(client);
+    refuseReplicas(client);
   }
 
   async connect(): Promise<void> {
@@ -29,4 +33,21 @@ export class GivenClientLink implements RedisLink {
     // Of a cluster only its owner knows how to reach each server.
     return this.isCluster ? [] : [this.commands as unknown as ServerCommands];
   }
+}
+
+/**
+ * A replica may not know of the latest revocation. Where a client reads is told by what is seen of it: a
+ * cluster has kept its options; one for Sentinel knows its replicas once it is connected.
+ */
+function refuseReplicas(client: object): void {
+  const { _options, getReplicaNodes } = client as {
+    _options?: { useReplicas?: boolean };
+    getReplicaNodes?(): ReadonlyMap<unknown, unknown>;
+  };
+  const hasReplicas = (getReplicaNodes?.call(client).size ?? 0) > 0;
+  if (!_options?.useReplicas && !hasReplicas) return;
+  throw new JwtStateConfigError(
+    'redisDenyList: the `client` reads from replicas, which may not know of the latest revocation. Make it ' +
+      'without `useReplicas`, and with `replicaPoolSize: 0`.',
+  );
 }

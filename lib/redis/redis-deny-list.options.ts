@@ -82,7 +82,8 @@ export type RedisDenyListOptions = RedisDenyListSettings &
     | {
         /**
          * A client of `@redis/client`, which the application connects and closes. It should have
-         * `disableOfflineQueue` set.
+         * `disableOfflineQueue` set, and must not read from replicas, which may not know of the latest
+         * revocation: `replicaPoolSize: 0` for Sentinel, no `useReplicas` for a cluster.
          */
         client: object;
         sentinel?: never;

@@ -27,6 +27,8 @@ export interface RedisLink {
   readonly commands: LinkCommands;
   /** Keys lie on several servers, so no command may name two of them. */
   readonly isCluster: boolean;
+  /** One connection: what is asked in one breath is done in that order. */
+  readonly isOrdered: boolean;
   /** Goes on trying until it is connected or closed. */
   connect(): Promise<void>;
   /** Waits a moment for what is under way. Closed twice is closed. */

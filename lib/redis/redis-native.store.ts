@@ -27,6 +27,7 @@ interface Session {
 export class RedisNativeStore implements NativeStore {
   readonly atomic = 'store';
   readonly ephemeral = false;
+  readonly neverShortens = true;
   readonly near: NearCopy | undefined;
   private readonly values: NearValues | undefined;
   private readonly heartbeat: Heartbeat | undefined;
@@ -127,9 +128,12 @@ export class RedisNativeStore implements NativeStore {
     );
   }
 
-  /** Two keys lie on two servers of a cluster, as a rule. */
   get writeBothIfAbsent(): NativeStore['writeBothIfAbsent'] {
     return this.isOrdered ? this.writeBoth : undefined;
+  }
+
+  get removeIfUnchanged(): NativeStore['removeIfUnchanged'] {
+    return this.isOrdered ? this.remove : undefined;
   }
 
   private readonly writeBoth = (first: Entry, second: Entry) =>
@@ -137,14 +141,16 @@ export class RedisNativeStore implements NativeStore {
       redisVerbs.writeBothIfAbsent(this.commands, first, second),
     );
 
+  private readonly remove = (key: string, expected: string) =>
+    this.changing([key], () => redisVerbs.removeIfUnchanged(this.commands, key, expected));
+
   /** Throws before it is opened and after it is closed. */
   get commands(): LinkCommands {
     return this.link.commands;
   }
 
-  /** One connection; a cluster has several. */
   get isOrdered(): boolean {
-    return this.session?.supervisor.link.isCluster === false;
+    return this.session?.supervisor.link.isOrdered ?? false;
   }
 
   private get link(): RedisLink {

@@ -25,8 +25,7 @@ export class RedisAdapter extends EventEmitter {
   }
 
   async set(key: string, value: string, ttl?: number): Promise<boolean> {
-    await redisVerbs.write(this.commands, key, value, ttl);
-    return true;
+    return (await this.commands.set(key, value, ttl === undefined ? {} : { PX: ttl })) === 'OK';
   }
 
   async delete(key: string): Promise<boolean> {

@@ -17,6 +17,7 @@ import { clientSettings, type LinkSettings } from './standalone.link.js';
  */
 export class SentinelLink implements RedisLink {
   readonly isCluster = false;
+  readonly isOrdered = true;
   readonly commands: LinkCommands;
   private readonly client;
   private isClosed = false;

@@ -37,6 +37,7 @@ export function clientSettings(
 /** One server, or one address behind which the provider keeps one. */
 export class StandaloneLink implements RedisLink {
   readonly isCluster = false;
+  readonly isOrdered = true;
   readonly commands: LinkCommands;
   private readonly client;
 

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Logger, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { createClient } from '@redis/client';
+import { StoreAnswerError } from '../../lib/deny-list/deny-list.store.js';
 import { type NativeStore, nativeStoreOf } from '../../lib/deny-list/native-store.js';
 import { JwtStateConfigError, JwtStateModule, TokenService } from '../../lib/index.js';
 import { type RedisDenyListOptions, redisDenyList } from '../../lib/redis/index.js';
@@ -85,7 +86,7 @@ describe('at boot', () => {
     },
   );
 
-  const ACL = '~jst:* +get +mget +set +eval';
+  const ACL = '~jst:* +get +mget +set +del +pttl +eval';
   const account = async (rights: string, ...args: string[]) => {
     const redis = await server(...args);
     const client = await admin(redis);
@@ -102,6 +103,22 @@ describe('at boot', () => {
     await works(await open(keeps));
     expect(log.lines).toEqual([]);
   });
+
+  it.each(['+pttl', '+del'])(
+    'one without %s is refused what it lacks, which is no outage',
+    async (right) => {
+      const store = await open(await account(`${ACL.replace(` ${right}`, '')} +client|tracking`));
+      const ask =
+        right === '+pttl'
+          ? () => store.write('jst:a', 'x', 1_000)
+          : async () => {
+              await store.write('jst:a', 'x', 1_000);
+              await store.removeIfUnchanged?.('jst:a', 'x');
+            };
+      await expect(ask()).rejects.toThrow(/not what the script calls/);
+      await expect(ask()).rejects.toBeInstanceOf(StoreAnswerError);
+    },
+  );
 
   it('an account without both is told that nothing is verified', async () => {
     await works(await open(await account(`${ACL} +client|tracking`)));

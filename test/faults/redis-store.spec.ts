@@ -96,6 +96,48 @@ describe('a store on Redis', () => {
     expect(await one.store.read(['n'])).toEqual(['40']);
   });
 
+  it('never shortens: of two ends the later one counts', async () => {
+    const { store, client } = await service();
+    expect(store.neverShortens).toBe(true);
+    const left = async (key: string) => {
+      const [name = ''] = await client.keys(`*${key}`);
+      return client.pTTL(name);
+    };
+    await store.write('key-a', 'one', 60_000);
+    await store.write('key-a', 'two', 1_000);
+    expect(await left('key-a')).toBeGreaterThan(50_000);
+    await store.writeIfUnchanged('key-a', 'two', 'three', 1_000);
+    expect(await left('key-a')).toBeGreaterThan(50_000);
+    await store.writeIfUnchanged('key-a', 'three', 'four', 120_000);
+    expect(await left('key-a')).toBeGreaterThan(110_000);
+    await store.write('key-a', 'five', 14 * 86_400_000);
+    expect(await left('key-a')).toBeGreaterThan(14 * 86_400_000 - 10_000);
+    await store.write('key-b', 'for ever', undefined);
+    expect(await left('key-b')).toBe(-1);
+    await store.write('key-b', 'one', 1_000);
+    expect(await left('key-b')).toBeGreaterThan(0);
+    await store.writeIfUnchanged('key-b', 'one', 'for ever', undefined);
+    expect(await left('key-b')).toBe(-1);
+    expect(await store.read(['key-a', 'key-b'])).toEqual(['five', 'for ever']);
+  });
+
+  it('writes two entries in one step, and takes one back that is still the same', async () => {
+    const { store } = await service();
+    const { writeBothIfAbsent, removeIfUnchanged } = store as Required<typeof store>;
+    const both = (value: string) =>
+      [
+        { key: 'a', value, ttl: 60_000 },
+        { key: 'b', value, ttl: 60_000 },
+      ] as const;
+    expect(await writeBothIfAbsent(...both('one'))).toEqual([undefined, undefined]);
+    expect(await writeBothIfAbsent(...both('two'))).toEqual(['one', undefined]);
+    expect(await removeIfUnchanged('a', 'two')).toBe(false);
+    expect(await removeIfUnchanged('a', 'one')).toBe(true);
+    expect(await removeIfUnchanged('a', 'one')).toBe(false);
+    expect(await writeBothIfAbsent(...both('two'))).toEqual([undefined, 'one']);
+    expect(await store.read(['a', 'b'])).toEqual(['two', 'one']);
+  });
+
   it('a value of another kind is no answer', async () => {
     const { store, client } = await service();
     await store.write('key', 'x', 60_000);

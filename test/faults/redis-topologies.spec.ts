@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { Logger } from '@nestjs/common';
+import { createSentinel } from '@redis/client';
 import { type NativeStore, nativeStoreOf } from '../../lib/deny-list/native-store.js';
 import { type RedisDenyListOptions, redisDenyList } from '../../lib/redis/index.js';
 import { CapturedLog } from '../support/captured-log.js';
@@ -45,6 +46,23 @@ describe('a master that Sentinel names', () => {
       sentinelRootNodes: [{ host: '127.0.0.1', port: group.sentinel.port }],
     },
   });
+
+  it('asked by a client that was given does without order, and never goes to replicas', async () => {
+    const { sentinel } = options() as { sentinel: Parameters<typeof createSentinel>[0] };
+    const make = async (replicaPoolSize: number) => {
+      const client = createSentinel({ ...sentinel, replicaPoolSize });
+      client.on('error', () => {});
+      await client.connect();
+      return client;
+    };
+    const [client, reading] = [await make(0), await make(1)];
+    const store = await open({ client });
+    expect([store.isOrdered, store.writeBothIfAbsent]).toEqual([false, undefined]);
+    expect(await takes(store, 'jst:given')).toBe(true);
+    expect(await store.read(['jst:given'])).toEqual(['x']);
+    await expect(open({ client: reading })).rejects.toThrow(/replicas/);
+    await Promise.all([client.destroy(), reading.destroy()]);
+  }, 30_000);
 
   it('has a near copy, and another one after a failover', async () => {
     const [store, other] = [await open(options()), await open(options())];

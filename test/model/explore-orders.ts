@@ -163,7 +163,7 @@ function processOf(label: string): string {
 function isIndependent(one: string, other: string): boolean {
   const looks = /^\d (read|source|start (refresh|switch))/;
   const asks = /^\d source/;
-  const isStored = (label: string) => /(read|source|add|write|exchange) ?/.test(label);
+  const isStored = (label: string) => /(read|source|add|write|exchange|remove) ?/.test(label);
   return (
     (looks.test(one) && looks.test(other)) ||
     (asks.test(one) && isStored(other)) ||

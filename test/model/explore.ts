@@ -9,19 +9,25 @@ export interface Exploration {
   endings: Map<string, number>;
 }
 
-type Cast = (world: World) => Actor[];
+/** Who acts, and on which store. */
+export interface Scene {
+  readonly cast: readonly Actor[];
+  /** Whether the store writes both records of a succession at once. */
+  readonly writesPairs: boolean;
+}
+
 type Choose = (options: number, depth: number, labels: readonly string[]) => number;
 type Disturb = (label: string) => Fault | 'process-dies' | undefined;
 
 /** Every order in which the steps of the actors can happen. */
-export async function exploreAll(cast: Cast, limit: number): Promise<Exploration> {
+export async function exploreAll(scene: Scene, limit: number): Promise<Exploration> {
   const exploration: Exploration = { runs: 0, failures: [], endings: new Map() };
   let path: number[] = [];
   do {
     const widths: number[] = [];
     const prefix = path;
     const taken: number[] = [];
-    await runOnce(cast, exploration, (options, depth) => {
+    await runOnce(scene, exploration, (options, depth) => {
       widths.push(options);
       const choice = prefix[depth] ?? 0;
       taken.push(choice);
@@ -43,9 +49,9 @@ function nextPath(taken: number[], widths: number[]): number[] {
 }
 
 /** One order of events, by the labels of its steps; what is not named comes at the end. */
-export async function exploreOne(cast: Cast, order: readonly string[]): Promise<Exploration> {
+export async function exploreOne(scene: Scene, order: readonly string[]): Promise<Exploration> {
   const exploration: Exploration = { runs: 0, failures: [], endings: new Map() };
-  await runOnce(cast, exploration, (_, depth, labels) => {
+  await runOnce(scene, exploration, (_, depth, labels) => {
     const wanted = order[depth];
     if (wanted === undefined) return 0;
     if (!labels.includes(wanted)) throw new Error(`${wanted} is not among ${labels.join(', ')}`);
@@ -63,7 +69,7 @@ export interface Disturbance {
 
 /** Orders drawn by chance, from a seed that a failure can be repeated with. */
 export async function exploreSome(
-  cast: Cast,
+  scene: Scene,
   runs: number,
   { storeFails = 0, processDies = 0 }: Disturbance = {},
 ): Promise<Exploration> {
@@ -81,7 +87,7 @@ export async function exploreSome(
       return FAULTS[Math.floor(random() * FAULTS.length)];
     };
     const before = exploration.failures.length;
-    await runOnce(cast, exploration, (options) => Math.floor(random() * options), disturb);
+    await runOnce(scene, exploration, (options) => Math.floor(random() * options), disturb);
     if (exploration.failures.length > before) {
       exploration.failures[before] = `seed ${seed}: ${exploration.failures[before]}`;
     }
@@ -92,14 +98,14 @@ export async function exploreSome(
 const FAULTS: readonly Fault[] = ['never-lands', 'lands', 'lands-late'];
 
 async function runOnce(
-  cast: Cast,
+  scene: Scene,
   exploration: Exploration,
   choose: Choose,
   disturb: Disturb = () => undefined,
 ): Promise<void> {
-  const world = new World();
+  const world = new World(scene.writesPairs);
   await world.login();
-  for (const actor of cast(world)) world.add(actor);
+  for (const actor of scene.cast) world.add(actor);
   const { waiting } = world.scheduler;
   const trace: string[] = [];
   for (let depth = 0; waiting.length > 0; depth++) {

@@ -1,6 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import type { Entry } from '../../lib/deny-list/deny-list.store.js';
 import { type Assembly, assemble } from '../../lib/jwt-state.assembly.js';
 import { resolveOptions } from '../../lib/jwt-state.config.js';
 import { JwtStateError } from '../../lib/jwt-state.errors.js';
@@ -10,7 +9,7 @@ import { timeOfTokenId } from '../../lib/token/token-id.js';
 import type { RevokeTarget } from '../../lib/token-service/revoke-target.js';
 import { KEYS, keysOf, storeKeys } from '../support/setup.js';
 import type { Stage } from './explore-orders.js';
-import { ScheduledStore, Scheduler } from './scheduled-store.js';
+import { ScheduledPairStore, ScheduledStore, Scheduler } from './scheduled-store.js';
 
 // Injected failures are expected here, thousands of them.
 Logger.overrideLogger(false);
@@ -86,7 +85,7 @@ export class RotationWorld implements Stage {
       },
       { refresh: { tokens: {} }, denyList: { claims: ['tenant'] } },
     );
-    const Store = this.writesPairs ? PairStore : ScheduledStore;
+    const Store = this.writesPairs ? ScheduledPairStore : ScheduledStore;
     const store = new Store(this.entries, this.scheduler, id);
     const assembly = assemble({ config, keys, store, clock: this.clock });
     assembly.events.on('refresh-reuse', ({ jti }) => this.checkReuse(jti));
@@ -343,31 +342,6 @@ export class RotationWorld implements Stage {
     return payload === undefined
       ? undefined
       : JSON.parse(Buffer.from(payload, 'base64url').toString());
-  }
-}
-
-/** Like Redis on one server: both records of a succession in one step. */
-class PairStore extends ScheduledStore {
-  readonly #scheduler: Scheduler;
-  readonly #process: 0 | 1;
-
-  constructor(entries: Map<string, string>, scheduler: Scheduler, process: 0 | 1) {
-    super(entries, scheduler, process);
-    this.#scheduler = scheduler;
-    this.#process = process;
-  }
-
-  writeBothIfAbsent(first: Entry, second: Entry) {
-    return this.#scheduler.step(`${this.#process} add both`, () => {
-      const before = this.#add(first);
-      return [before, before === undefined ? this.#add(second) : undefined] as const;
-    });
-  }
-
-  #add({ key, value }: Entry): string | undefined {
-    const standing = this.entries.get(key);
-    if (standing === undefined) this.entries.set(key, value);
-    return standing;
   }
 }
 

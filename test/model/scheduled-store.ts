@@ -1,4 +1,4 @@
-import type { DenyListStore } from '../../lib/deny-list/deny-list.store.js';
+import type { DenyListStore, Entry } from '../../lib/deny-list/deny-list.store.js';
 import { DenyListUnavailableError } from '../../lib/jwt-state.errors.js';
 
 /** How a step goes wrong, as its caller sees it: it always fails. */
@@ -33,7 +33,7 @@ export class Scheduler {
         fail: (fault) => {
           if (fault === 'lands') effect();
           if (fault === 'lands-late') void this.step(`late ${label}`, effect).catch(() => {});
-          reject(new DenyListUnavailableError());
+          reject(new DenyListUnavailableError(undefined, fault));
         },
       });
     });
@@ -96,8 +96,32 @@ export class ScheduledStore implements DenyListStore {
     });
   }
 
-  private step<T>(verb: string, effect: () => T): Promise<T> {
+  protected step<T>(verb: string, effect: () => T): Promise<T> {
     return this.scheduler.step(`${this.process} ${verb}`, effect);
+  }
+}
+
+/** Like memory, and Redis on one server: both records of a succession in one step. */
+export class ScheduledPairStore extends ScheduledStore {
+  readonly isOrdered = true;
+
+  writeBothIfAbsent(first: Entry, second: Entry) {
+    return this.step('add both', () => {
+      const before = this.add(first);
+      return [before, before === undefined ? this.add(second) : undefined] as const;
+    });
+  }
+
+  removeIfUnchanged(key: string, expected: string): Promise<boolean> {
+    return this.step(`remove ${kind(key)}`, () => {
+      return this.entries.get(key) === expected && this.entries.delete(key);
+    });
+  }
+
+  private add({ key, value }: Entry): string | undefined {
+    const standing = this.entries.get(key);
+    if (standing === undefined) this.entries.set(key, value);
+    return standing;
   }
 }
 

@@ -7,7 +7,7 @@ import type { ChangeScope } from '../../lib/reissue/commit-protocol.js';
 import { runInHandlerScope } from '../../lib/reissue/handler-scope.js';
 import type { VerifiedToken } from '../../lib/token/verified-token.js';
 import { keysOf } from '../support/setup.js';
-import { ScheduledStore, Scheduler } from './scheduled-store.js';
+import { ScheduledPairStore, ScheduledStore, Scheduler } from './scheduled-store.js';
 
 // Injected failures are expected here, thousands of them.
 Logger.overrideLogger(false);
@@ -49,7 +49,8 @@ export class World {
   /** An administrator's change whose mark was not confirmed: its caller was told. */
   unmarkedChange = false;
 
-  constructor() {
+  /** @param writesPairs whether the store writes both records of a succession at once */
+  constructor(private readonly writesPairs: boolean) {
     this.processes = [this.process(0), this.process(1)];
   }
 
@@ -59,7 +60,8 @@ export class World {
       accessToken: { expiresIn: '1h' },
       claims: () => this.scheduler.step(`${id} source`, () => ({ version: this.version })),
     });
-    const store = new ScheduledStore(this.entries, this.scheduler, id);
+    const Store = this.writesPairs ? ScheduledPairStore : ScheduledStore;
+    const store = new Store(this.entries, this.scheduler, id);
     return assemble({ config, keys, store, clock: this.clock });
   }
 

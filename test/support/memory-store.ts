@@ -4,7 +4,13 @@ import type { DenyListStore } from '../../lib/deny-list/deny-list.store.js';
 export interface Operation {
   /** Counted from 1. */
   readonly n: number;
-  readonly verb: 'read' | 'write' | 'writeIfAbsent' | 'writeIfUnchanged';
+  readonly verb:
+    | 'read'
+    | 'write'
+    | 'writeIfAbsent'
+    | 'writeIfUnchanged'
+    | 'writeBothIfAbsent'
+    | 'removeIfUnchanged';
   /** Of a read: the first of them. */
   readonly key: string;
   readonly ttl?: number | undefined;
@@ -23,19 +29,17 @@ interface Entry {
   readonly expires: number | undefined;
 }
 
-/**
- * A store on a Map. Two stores on one Map with one clock are like one Redis; each with a clock of
- * its own they are like Keyv, where `expires` is by the writer's clock and held against the reader's.
- */
+/** A store on a Map. Two stores on one Map with one clock are like one Redis. */
 export class MemoryStore implements DenyListStore {
   readonly atomic = 'store';
   readonly ephemeral = false;
+  readonly neverShortens: boolean = true;
   /** Every operation until now. */
   readonly operations: Operation[] = [];
   /** Decides for each operation whether it fails, and how; it may also wait, or act in between. */
   onOperation: (operation: Operation) => Fault | undefined | Promise<Fault | undefined> = () =>
     undefined;
-  private held: (() => void)[] = [];
+  protected held: (() => void)[] = [];
 
   constructor(
     private readonly clock: Clock,
@@ -49,7 +53,9 @@ export class MemoryStore implements DenyListStore {
   }
 
   write(key: string, value: string, ttl: number | undefined) {
-    return this.operate({ verb: 'write', key, ttl }, () => this.set(key, value, ttl));
+    return this.operate({ verb: 'write', key, ttl }, () =>
+      this.set(key, value, this.longer(key, ttl)),
+    );
   }
 
   writeIfAbsent(key: string, value: string, ttl: number | undefined) {
@@ -69,7 +75,7 @@ export class MemoryStore implements DenyListStore {
     return this.operate({ verb: 'writeIfUnchanged', key, ttl }, () => {
       const current = this.get(key);
       if (current !== expected) return { written: false, current };
-      this.set(key, value, ttl);
+      this.set(key, value, this.longer(key, ttl));
       return { written: true };
     });
   }
@@ -93,15 +99,43 @@ export class MemoryStore implements DenyListStore {
     return entry?.value;
   }
 
-  private set(key: string, value: string, ttl: number | undefined): void {
+  /** An end that lies later is kept. */
+  private longer(key: string, ttl: number | undefined): number | undefined {
+    const { expires } = this.entries.get(key) ?? {};
+    if (!this.neverShortens || ttl === undefined || expires === undefined) return ttl;
+    return Math.max(ttl, expires - this.clock.now());
+  }
+
+  protected set(key: string, value: string, ttl: number | undefined): void {
     const expires = ttl === undefined ? undefined : this.clock.now() + ttl;
     this.entries.set(key, { value, expires });
   }
 
-  private async operate<T>(what: Omit<Operation, 'n'>, effect: () => T): Promise<T> {
+  protected delete(key: string): boolean {
+    return this.entries.delete(key);
+  }
+
+  /** @param isStuck behind others that were held back, and happens after them */
+  protected async operate<T>(
+    what: Omit<Operation, 'n'>,
+    effect: () => T,
+    isStuck = false,
+  ): Promise<T> {
     const operation = { n: this.operations.length + 1, ...what };
     this.operations.push(operation);
-    const fault = await this.onOperation(operation);
+    const { answer } = await this.inTurn(async () => {
+      const fault = (await this.onOperation(operation)) ?? (isStuck ? 'hangs' : undefined);
+      return { answer: this.happen(fault, effect) };
+    });
+    return answer;
+  }
+
+  /** What is asked at the same time happens in any order. */
+  protected inTurn<T>(task: () => Promise<T>): Promise<T> {
+    return task();
+  }
+
+  private async happen<T>(fault: Fault | undefined, effect: () => T): Promise<T> {
     if (fault === undefined) return effect();
     if (fault === 'hangs') {
       return new Promise((resolve) => this.held.push(() => resolve(effect())));
@@ -110,4 +144,12 @@ export class MemoryStore implements DenyListStore {
     if (fault === 'late') this.held.push(effect);
     throw new Error(`store fault: ${fault}`);
   }
+}
+
+/**
+ * The same without an end that is kept. Two of them on one Map, each with a clock of its own, are like
+ * Keyv, where `expires` is by the writer's clock and held against the reader's.
+ */
+export class KeyvLikeStore extends MemoryStore {
+  override readonly neverShortens = false;
 }

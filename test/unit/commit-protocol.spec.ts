@@ -6,6 +6,7 @@ import type { IssuedToken } from '../../lib/token/issued-token.js';
 import type { VerifiedToken } from '../../lib/token/verified-token.js';
 import { FakeClock } from '../support/fake-clock.js';
 import { MemoryStore } from '../support/memory-store.js';
+import { PairStore } from '../support/pair-store.js';
 import { assembled, ending, storeKeys } from '../support/setup.js';
 
 /** `reissue.handlerTimeout`, and 5 s for the clocks of other hosts. */
@@ -271,6 +272,39 @@ describe('after a success', () => {
     expect((await request(provisional)).plan).toBe('free');
     clock.advance(DEADLINE);
     expect((await request(provisional)).plan).toBe('premium');
+  });
+});
+
+describe('over one connection', () => {
+  it('is three round trips: a mark, the final mark and a look behind it, the successor', async () => {
+    store = new PairStore(clock);
+    const { tokens, resolver, protocol } = service();
+    let { claims } = await tokens.issue('alice');
+    for (let again = 0; again < 3; again++) {
+      const resolved = await resolver.resolve(claims, 'leave');
+      const breaths: string[][] = [];
+      const breath = async <T>(run: () => Promise<T>): Promise<T> => {
+        const before = store.operations.length;
+        const done = run();
+        const asked = store.operations.slice(before);
+        const result = await done;
+        // Nothing more was asked after the first answer.
+        expect(store.operations).toHaveLength(before + asked.length);
+        breaths.push(asked.map(({ verb, key }) => `${verb} ${key.split(':')[1]}`));
+        return result;
+      };
+      const commit = await breath(() => protocol.begin(resolved, 'subject'));
+      await breath(() => commit.close());
+      const from = store.operations.length;
+      const issued = (await commit.replace()) as IssuedToken;
+      expect(store.operations.slice(from).map(({ verb }) => verb)).toEqual(['writeBothIfAbsent']);
+      expect(breaths).toEqual([
+        ['writeIfUnchanged stale', 'read witness'],
+        ['writeIfUnchanged stale', 'read witness', 'read next'],
+      ]);
+      ({ claims } = issued);
+      clock.advance(70_000);
+    }
   });
 });
 

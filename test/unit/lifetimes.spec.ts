@@ -4,7 +4,7 @@ import type { Assembly } from '../../lib/jwt-state.assembly.js';
 import type { JwtStateOptions } from '../../lib/jwt-state.options.js';
 import type { IssuedToken } from '../../lib/token/issued-token.js';
 import { FakeClock } from '../support/fake-clock.js';
-import { MemoryStore } from '../support/memory-store.js';
+import { KeyvLikeStore, MemoryStore } from '../support/memory-store.js';
 import { assembled, ending, storeKeys } from '../support/setup.js';
 
 const OPTIONS: Partial<JwtStateOptions> = {
@@ -40,6 +40,21 @@ const ENTRIES: Record<
   'it is replaced': [({ tokens }, { claims }) => tokens.reissue(claims), 'TOKEN_SUPERSEDED'],
 };
 
+interface Lifetimes {
+  readonly issuer: Partial<JwtStateOptions>;
+  readonly others: Partial<JwtStateOptions>;
+}
+
+/** Of the service that has issued the token, and of those that speak of it. */
+const LIFETIMES: Record<'are the same for all' | 'were shortened since', Lifetimes> = {
+  'are the same for all': { issuer: {}, others: {} },
+  'were shortened since': {
+    issuer: { accessToken: { expiresIn: '1h' } },
+    // As the documentation says: the old value stays until the last old token has expired.
+    others: { denyList: { claims: ['tenant'], longestLifetime: '1h' } },
+  },
+};
+
 /**
  * Four hosts on one store. `by`: whether the store counts lifetimes by its own clock (Redis), or
  * each host by the clock it has (Keyv: `expires` by the writer's clock, removed by any reader's).
@@ -47,18 +62,19 @@ const ENTRIES: Record<
 function hosts(
   by: 'store' | 'hosts',
   offsets: Record<'issuer' | 'writer' | 'reader' | 'other', number>,
+  lifetimes: Lifetimes = LIFETIMES['are the same for all'],
 ) {
   // Where in a second a token is made must not matter.
   const clock = new FakeClock(1_800_000_000_999);
   const shared = new MemoryStore(clock);
-  const host = (offset: number) => {
+  const host = (offset: number, options = lifetimes.others) => {
     const own = clock.ahead(offset);
-    const store = by === 'store' ? shared : new MemoryStore(own, shared.entries);
-    return assembled(OPTIONS, { clock: own, store });
+    const store = by === 'store' ? shared : new KeyvLikeStore(own, shared.entries);
+    return assembled({ ...OPTIONS, ...options }, { clock: own, store });
   };
   return {
     clock,
-    issuer: host(offsets.issuer),
+    issuer: host(offsets.issuer, lifetimes.issuer),
     writer: host(offsets.writer),
     reader: host(offsets.reader),
     other: host(offsets.other),
@@ -70,10 +86,14 @@ const skewed = SKEWS.flatMap((issuer) =>
   SKEWS.flatMap((writer) => SKEWS.map((reader) => ({ issuer, writer, reader }))),
 );
 
-describe.each(Object.entries(ENTRIES))(
-  'when %s, the entry outlives the token',
-  (_, [write, code]) => {
-    /** To the last millisecond in which the token could still be used. */
+const CASES = Object.entries(ENTRIES).flatMap(([what, [write, code]]) =>
+  Object.entries(LIFETIMES).map(([how, lifetimes]) => ({ what, how, write, code, lifetimes })),
+);
+
+describe.each(CASES)(
+  'when $what, the entry outlives the token, where lifetimes $how,',
+  ({ write, code, lifetimes }) => {
+    /** A millisecond before the token could not be used any more, then, and a millisecond later. */
     async function atItsEnd(
       by: 'store' | 'hosts',
       offsets: (typeof skewed)[number],
@@ -85,35 +105,38 @@ describe.each(Object.entries(ENTRIES))(
         writer,
         reader,
         other: another,
-      } = hosts(by, { ...offsets, other: other ?? 0 });
+      } = hosts(by, { ...offsets, other: other ?? 0 }, lifetimes);
       const issued = await issuer.tokens.issue('alice');
       await write(writer, issued);
       const end = issued.claims.exp * 1000 + 5_000 - offsets.reader;
-      clock.time = end - 1;
-      if (other !== undefined) await ending(another.denyList.look(issued.claims));
-      const atEnd = await ending(reader.tokens.verify(issued.accessToken));
-      clock.time = end;
-      return [atEnd, await ending(reader.tokens.verify(issued.accessToken))];
+      const found: string[] = [];
+      for (const offset of [-1, 0, 1]) {
+        clock.time = end + offset;
+        if (other !== undefined) await ending(another.denyList.look(issued.claims));
+        found.push(await ending(reader.tokens.verify(issued.accessToken)));
+      }
+      return found;
     }
+    const EXPECTED = [code, 'TOKEN_EXPIRED', 'TOKEN_EXPIRED'];
 
     it.each(skewed)(
       'on a store that counts time itself: $issuer, $writer, $reader ms',
       async (offsets) => {
-        expect(await atItsEnd('store', offsets)).toEqual([code, 'TOKEN_EXPIRED']);
+        expect(await atItsEnd('store', offsets)).toEqual(EXPECTED);
       },
     );
 
     it.each(skewed)(
       'on a store of hosts with clocks: $issuer, $writer, $reader ms',
       async (offsets) => {
-        expect(await atItsEnd('hosts', offsets)).toEqual([code, 'TOKEN_EXPIRED']);
+        expect(await atItsEnd('hosts', offsets)).toEqual(EXPECTED);
       },
     );
 
     it.each(skewed)(
       'where another host, 5 s ahead, has looked first: $issuer, $writer, $reader ms',
       async (offsets) => {
-        expect(await atItsEnd('hosts', offsets, 5_000)).toEqual([code, 'TOKEN_EXPIRED']);
+        expect(await atItsEnd('hosts', offsets, 5_000)).toEqual(EXPECTED);
       },
     );
   },
@@ -296,8 +319,13 @@ describe('the longest lifetime', () => {
     const short = assembled({ accessToken: { expiresIn: '15m' } }, { clock: time, store });
     const issued = await long.tokens.issue('alice');
     await short.tokens.revoke({ sub: 'alice' });
-    for (const minutes of [0, 1, 14, 16, 30, 45, 46, 59, 60]) {
-      time.time = clock().time + minutes * 60_000;
+    const ends = [15, 60].map((minutes) => clock().time + minutes * 60_000 + 5_000);
+    // While the mark stands, around its end, and around that of the token.
+    const times = [ends[0], (ends[0] ?? 0) + 11_000, ends[1]].flatMap((end = 0) =>
+      [-1, 0, 1].map((offset) => end + offset),
+    );
+    for (const at of [clock().time, ...times]) {
+      time.time = at;
       expect(await ending(short.tokens.verify(issued.accessToken))).toBe('TOKEN_INVALID');
     }
   });
@@ -312,10 +340,17 @@ describe('the longest lifetime', () => {
     );
     const [issued, revoked] = [await long.tokens.issue('alice'), await long.tokens.issue('bob')];
     await short.tokens.revoke({ sub: 'bob' });
-    for (const minutes of [0, 15, 30, 60]) {
-      time.time = clock().time + minutes * 60_000;
-      expect(await ending(short.tokens.verify(issued.accessToken))).toBe('ok');
-      expect(await ending(short.tokens.verify(revoked.accessToken))).toBe('TOKEN_REVOKED');
+    const ends = [15, 60].map((minutes) => clock().time + minutes * 60_000 + 5_000);
+    const times = ends.flatMap((end) => [-1, 0, 1].map((offset) => end + offset));
+    for (const at of [clock().time, ...times]) {
+      time.time = at;
+      const isOver = at >= (ends[1] ?? 0);
+      const found = [
+        await ending(short.tokens.verify(issued.accessToken)),
+        await ending(short.tokens.verify(revoked.accessToken)),
+      ];
+      const expected = isOver ? ['TOKEN_EXPIRED', 'TOKEN_EXPIRED'] : ['ok', 'TOKEN_REVOKED'];
+      expect([at - clock().time, ...found]).toEqual([at - clock().time, ...expected]);
     }
   });
 

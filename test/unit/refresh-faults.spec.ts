@@ -4,6 +4,7 @@ import type { IssuedToken } from '../../lib/token/issued-token.js';
 import type { VerifiedToken } from '../../lib/token/verified-token.js';
 import { FakeClock } from '../support/fake-clock.js';
 import { type Fault, MemoryStore } from '../support/memory-store.js';
+import { PairStore } from '../support/pair-store.js';
 import { assembled, ending, storeKeys } from '../support/setup.js';
 
 /*
@@ -18,9 +19,16 @@ const FAULTS: Fault[] = ['lost', 'unconfirmed', 'late'];
 const DEADLINE = 5;
 const GRACE = 30_000;
 
-function world() {
+/** How the records of a rotation come into the store, and the verb that `next` is written by. */
+const STORES = {
+  'both at once': { Store: PairStore, verb: 'writeBothIfAbsent' },
+  'one after the other': { Store: MemoryStore, verb: 'writeIfAbsent' },
+} as const;
+type Store = (typeof STORES)[keyof typeof STORES]['Store'];
+
+function world(Store: Store = PairStore) {
   const clock = new FakeClock();
-  const store = new MemoryStore(clock);
+  const store = new Store(clock);
   const state: Record<string, unknown> = { plan: 'free' };
   const options = {
     accessToken: { expiresIn: '15m' },
@@ -136,8 +144,13 @@ interface Run {
 }
 
 /** A use whose n-th operation goes wrong; `undefined` where it has fewer. */
-async function attempt({ prepare }: Scenario, n: number, fault: Fault): Promise<Run | undefined> {
-  const w = world();
+async function attempt(
+  Store: Store,
+  { prepare }: Scenario,
+  n: number,
+  fault: Fault,
+): Promise<Run | undefined> {
+  const w = world(Store);
   const client = new Client(w, await w.tokens.issue('alice'));
   w.clock.advance(1_000);
   const presented = (await prepare?.(w, client)) ?? client.held;
@@ -155,6 +168,7 @@ async function attempt({ prepare }: Scenario, n: number, fault: Fault): Promise<
 }
 
 async function everyFault(
+  Store: Store,
   scenario: Scenario,
   check: (run: Run) => Promise<void>,
   faults: readonly Fault[] = FAULTS,
@@ -162,7 +176,7 @@ async function everyFault(
   let runs = 0;
   for (const fault of faults) {
     for (let n = 1; ; n++) {
-      const run = await attempt(scenario, n, fault);
+      const run = await attempt(Store, scenario, n, fault);
       if (!run) break;
       runs += 1;
       await check(run);
@@ -185,9 +199,14 @@ const RETURNS = [0, GRACE, 600_000];
 const whenIn = (returns: readonly number[]) =>
   LANDS.flatMap((lands) => returns.map((after) => ({ lands, returns: after })));
 
-describe.each(Object.entries(SCENARIOS))('%s', (_, scenario) => {
+const CASES = Object.entries(STORES).flatMap(([how, { Store }]) =>
+  Object.entries(SCENARIOS).map(([what, scenario]) => ({ how, what, Store, scenario })),
+);
+
+describe.each(CASES)('$what, the records $how:', ({ Store, scenario }) => {
   it('ends well or with 503', async () => {
     await everyFault(
+      Store,
       scenario,
       async ({ where, outcome }) => {
         const expected = expect.stringMatching(/^(ok|DENY_LIST_UNAVAILABLE)$/);
@@ -200,7 +219,7 @@ describe.each(Object.entries(SCENARIOS))('%s', (_, scenario) => {
   it.each(whenIn(RETURNS))(
     'logs nobody out: late writes land $lands, back after $returns ms',
     async ({ lands, returns }) => {
-      await everyFault(scenario, async (run) => {
+      await everyFault(Store, scenario, async (run) => {
         const { w, client } = run;
         if (lands === 'before') w.store.release();
         w.clock.advance(returns);
@@ -219,7 +238,7 @@ describe.each(Object.entries(SCENARIOS))('%s', (_, scenario) => {
   it.each(whenIn(scenario.inGrace ? [0] : RETURNS))(
     'takes the old token once more: late writes land $lands, back after $returns ms',
     async ({ lands, returns }) => {
-      await everyFault(scenario, async (run) => {
+      await everyFault(Store, scenario, async (run) => {
         const { w, client, presented, where } = run;
         if (lands === 'before') w.store.release();
         w.clock.advance(returns);
@@ -243,7 +262,7 @@ describe.each(Object.entries(SCENARIOS))('%s', (_, scenario) => {
           let m = 0;
           for (;;) {
             m += 1;
-            const run = await attempt(scenario, n, first);
+            const run = await attempt(Store, scenario, n, first);
             if (!run) break;
             const { w, client, where } = run;
             w.clock.advance(apart);
@@ -263,54 +282,59 @@ describe.each(Object.entries(SCENARIOS))('%s', (_, scenario) => {
             await expectToGoOn(run);
             expect([where, m, client.strays]).toEqual([where, m, []]);
           }
-          if (m === 1 && !(await attempt(scenario, n, first))) break;
+          if (m === 1 && !(await attempt(Store, scenario, n, first))) break;
         }
       }
     },
   );
 });
 
-describe('a write that lands when nobody waits for it any more', () => {
-  it('after its grace period: the first token leads to the one successor, which works', async () => {
-    const w = world();
-    const first = await w.tokens.issue('alice');
-    const client = new Client(w, first);
-    w.store.onOperation = ({ verb, key }) =>
-      verb === 'writeIfAbsent' && key.includes(':next:') ? 'late' : undefined;
-    expect(await client.refresh()).toBe('DENY_LIST_UNAVAILABLE');
-    w.store.onOperation = () => undefined;
-    w.clock.advance(600_000);
-    w.store.release();
-    expect(await client.refresh()).toBe('ok');
-    const successor = client.held.refreshClaims?.jti;
-    expect(await client.refresh(first)).toBe('ok');
-    expect(client.held.refreshClaims?.jti).toBe(successor);
-    expect(await client.refresh()).toBe('ok');
-  });
+describe.each(Object.entries(STORES))(
+  'a write that lands when nobody waits for it any more, the records %s,',
+  (_, { Store, verb: next }) => {
+    it('after its grace period: the first token leads to the one successor, which works', async () => {
+      const w = world(Store);
+      const first = await w.tokens.issue('alice');
+      const client = new Client(w, first);
+      w.store.onOperation = ({ verb, key }) =>
+        verb === next && key.includes(':next:') ? 'late' : undefined;
+      expect(await client.refresh()).toBe('DENY_LIST_UNAVAILABLE');
+      w.store.onOperation = () => undefined;
+      w.clock.advance(600_000);
+      w.store.release();
+      expect(await client.refresh()).toBe('ok');
+      const successor = client.held.refreshClaims?.jti;
+      expect(await client.refresh(first)).toBe('ok');
+      expect(client.held.refreshClaims?.jti).toBe(successor);
+      expect(await client.refresh()).toBe('ok');
+    });
 
-  it('after another one: that one counts, and its holder goes on', async () => {
-    const w = world();
-    const first = await w.tokens.issue('alice');
-    const client = new Client(w, first);
-    let writes = 0;
-    w.store.onOperation = ({ verb, key }) => {
-      if (verb !== 'writeIfAbsent' || !key.includes(':next:')) return undefined;
-      writes += 1;
-      return writes <= 2 ? 'late' : undefined;
-    };
-    for (const expected of ['DENY_LIST_UNAVAILABLE', 'DENY_LIST_UNAVAILABLE', 'ok']) {
-      expect(await client.refresh()).toBe(expected);
-    }
-    const { held } = client;
-    w.clock.advance(600_000);
-    w.store.release();
-    expect(await client.refresh(first)).toBe('ok');
-    expect(client.held.refreshClaims?.jti).toBe(held.refreshClaims?.jti);
-    expect(await client.refresh()).toBe('ok');
-  });
+    it('after another one: that one counts, and its holder goes on', async () => {
+      const w = world(Store);
+      const first = await w.tokens.issue('alice');
+      const client = new Client(w, first);
+      let writes = 0;
+      w.store.onOperation = ({ verb, key }) => {
+        if (verb !== next || !key.includes(':next:')) return undefined;
+        writes += 1;
+        return writes <= 2 ? 'late' : undefined;
+      };
+      for (const expected of ['DENY_LIST_UNAVAILABLE', 'DENY_LIST_UNAVAILABLE', 'ok']) {
+        expect(await client.refresh()).toBe(expected);
+      }
+      const { held } = client;
+      w.clock.advance(600_000);
+      w.store.release();
+      expect(await client.refresh(first)).toBe('ok');
+      expect(client.held.refreshClaims?.jti).toBe(held.refreshClaims?.jti);
+      expect(await client.refresh()).toBe('ok');
+    });
+  },
+);
 
+describe('a record that lands when its `next` was answered long ago', () => {
   it('does not pardon a thief: once its successor was used, the first token is reuse', async () => {
-    const w = world();
+    const w = world(MemoryStore);
     const first = await w.tokens.issue('alice');
     const client = new Client(w, first);
     w.store.onOperation = ({ verb, key }) =>

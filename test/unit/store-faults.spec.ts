@@ -5,6 +5,7 @@ import type { IssuedToken } from '../../lib/token/issued-token.js';
 import type { VerifiedToken } from '../../lib/token/verified-token.js';
 import { FakeClock } from '../support/fake-clock.js';
 import { type Fault, MemoryStore } from '../support/memory-store.js';
+import { NearPairStore, PairStore } from '../support/pair-store.js';
 import { assembled, ending } from '../support/setup.js';
 
 /*
@@ -25,9 +26,17 @@ interface Client {
 
 interface World extends ReturnType<typeof world> {}
 
-function world(hasSource = true) {
+/** How records come into a store, and whether it has a copy in the process. */
+const STORES = {
+  'both records at once': PairStore,
+  'both records at once, with a near copy': NearPairStore,
+  'one record after the other': MemoryStore,
+};
+type Store = (typeof STORES)[keyof typeof STORES];
+
+function world(Store: Store, hasSource = true) {
   const clock = new FakeClock();
-  const store = new MemoryStore(clock);
+  const store = new Store(clock);
   const state = { plan: 'free' };
   const claims = (_: string, previous: VerifiedToken | undefined) => ({
     ...state,
@@ -152,8 +161,8 @@ const SCENARIOS: Record<string, Scenario> = {
 };
 
 /** Runs a scenario whose n-th operation goes wrong; `undefined` where it has fewer. */
-async function attempt(scenario: Scenario, n: number, fault: Fault) {
-  const w = world(scenario.hasSource);
+async function attempt(Store: Store, scenario: Scenario, n: number, fault: Fault) {
+  const w = world(Store, scenario.hasSource);
   const client: Client = {
     token: (await w.tokens.issue('alice', scenario.hasSource === false ? { tenant: 'acme' } : {}))
       .claims,
@@ -180,13 +189,14 @@ async function request({ resolver }: World, client: Client): Promise<VerifiedTok
 }
 
 async function everyFault(
+  Store: Store,
   scenario: Scenario,
   check: (run: NonNullable<Awaited<ReturnType<typeof attempt>>>, where: string) => Promise<void>,
   faults: readonly Fault[] = FAULTS,
 ) {
   for (const fault of faults) {
     for (let n = 1; ; n++) {
-      const run = await attempt(scenario, n, fault);
+      const run = await attempt(Store, scenario, n, fault);
       if (!run) break;
       const { verb, key } = run.w.store.operations.at(-1) ?? {};
       await check(run, `operation ${n} ${fault} (last: ${verb} ${key})`);
@@ -194,14 +204,18 @@ async function everyFault(
   }
 }
 
-describe.each(Object.entries(SCENARIOS))('%s', (_, scenario) => {
+const CASES = Object.entries(STORES).flatMap(([how, Store]) =>
+  Object.entries(SCENARIOS).map(([what, scenario]) => ({ how, what, Store, scenario })),
+);
+
+describe.each(CASES)('$what, $how:', ({ Store, scenario }) => {
   it('ends well or with 503', async () => {
     const check = async ({ outcome }: { outcome: string }, where: string) =>
       expect([where, outcome]).toEqual([
         where,
         expect.stringMatching(/^(ok|DENY_LIST_UNAVAILABLE)$/),
       ]);
-    await everyFault(scenario, check, [...FAULTS, 'hangs']);
+    await everyFault(Store, scenario, check, [...FAULTS, 'hangs']);
   });
 
   // What was held back lands before the client comes back, after it has, or never.
@@ -214,7 +228,7 @@ describe.each(Object.entries(SCENARIOS))('%s', (_, scenario) => {
     it.each(when)(
       'logs nobody out, and takes nothing back: late writes land $lands, back after $returns ms',
       async ({ lands, returns }) => {
-        await everyFault(scenario, async ({ w, client, outcome }, where) => {
+        await everyFault(Store, scenario, async ({ w, client, outcome }, where) => {
           if (lands === 'before') w.store.release();
           w.clock.advance(returns);
           for (let again = 0; again < 3; again++) {
@@ -229,7 +243,7 @@ describe.each(Object.entries(SCENARIOS))('%s', (_, scenario) => {
     );
 
     it('leaves the next attempt free to succeed', async () => {
-      await everyFault(scenario, async ({ w, client, outcome }, where) => {
+      await everyFault(Store, scenario, async ({ w, client, outcome }, where) => {
         w.store.release();
         if (outcome === 'ok') return;
         const again = await ending(scenario.run(w, client));
@@ -243,7 +257,7 @@ describe.each(Object.entries(SCENARIOS))('%s', (_, scenario) => {
     it.each(when)(
       'is final if it was confirmed: late writes land $lands, back after $returns ms',
       async ({ lands, returns }) => {
-        await everyFault(scenario, async ({ w, client, outcome }, where) => {
+        await everyFault(Store, scenario, async ({ w, client, outcome }, where) => {
           if (lands === 'before') w.store.release();
           w.clock.advance(returns);
           for (let again = 0; again < 3; again++) {
@@ -256,7 +270,7 @@ describe.each(Object.entries(SCENARIOS))('%s', (_, scenario) => {
     );
 
     it('is final if it was confirmed at the second attempt', async () => {
-      await everyFault(scenario, async ({ w, client, outcome }, where) => {
+      await everyFault(Store, scenario, async ({ w, client, outcome }, where) => {
         if (outcome === 'ok') return;
         expect([where, await ending(scenario.run(w, client))]).toEqual([where, 'ok']);
         w.store.release();
@@ -270,7 +284,7 @@ describe('a store that is down altogether', () => {
   it.each(Object.entries(SCENARIOS))(
     '%s: 503, and everything works when it is back',
     async (_, scenario) => {
-      const w = world(scenario.hasSource);
+      const w = world(PairStore, scenario.hasSource);
       const client = {
         token: (
           await w.tokens.issue('alice', scenario.hasSource === false ? { tenant: 'acme' } : {})

@@ -7,7 +7,11 @@ import { createCache } from 'cache-manager';
 import { Keyv, type KeyvStoreAdapter } from 'keyv';
 import { BoundedStore } from '../../lib/deny-list/bounded.store.js';
 import { createMemoryCache, createStore } from '../../lib/deny-list/create-store.js';
-import { type DenyListStore, StoreAnswerError } from '../../lib/deny-list/deny-list.store.js';
+import {
+  type DenyListStore,
+  type NearCopy,
+  StoreAnswerError,
+} from '../../lib/deny-list/deny-list.store.js';
 import { KeyvStore } from '../../lib/deny-list/keyv.store.js';
 import { type KeyvRedisAdapter, RedisStore } from '../../lib/deny-list/redis.store.js';
 import { DenyListUnavailableError, JwtStateConfigError } from '../../lib/jwt-state.errors.js';
@@ -118,6 +122,60 @@ describe.each(Object.entries(KINDS))('%s as a store', (_, make) => {
     };
     await Promise.all(Array.from({ length: 50 }, increment));
     expect(await store.read(['p:n'])).toEqual(['50']);
+  });
+});
+
+describe('the default store', () => {
+  const store = () => KINDS['the default']?.() as Required<DenyListStore> & { near: NearCopy };
+
+  it('never shortens: of two ends the later one counts', async () => {
+    const one = store();
+    expect(one.neverShortens).toBe(true);
+    await one.write('p:a', 'one', 10_000);
+    await one.write('p:a', 'two', 20);
+    await one.writeIfAbsent('p:b', 'one', 10_000);
+    await one.writeIfUnchanged('p:b', 'one', 'two', 20);
+    await one.write('p:c', 'short', 20);
+    await one.write('p:c', 'long', 10_000);
+    await sleep(40);
+    expect(await one.read(['p:a', 'p:b', 'p:c'])).toEqual(['two', 'two', 'long']);
+  });
+
+  it('lets nothing stay for ever that is written with an end', async () => {
+    const one = store();
+    await one.write('p:a', 'for ever', undefined);
+    await one.write('p:a', 'short', 20);
+    await one.write('p:b', 'for ever', undefined);
+    await one.writeIfUnchanged('p:b', 'for ever', 'short', 20);
+    await sleep(40);
+    expect(await one.read(['p:a', 'p:b'])).toEqual([undefined, undefined]);
+  });
+
+  it('lets what is written without one stay for ever', async () => {
+    const one = store();
+    await one.write('p:a', 'short', 20);
+    await one.writeIfUnchanged('p:a', 'short', 'for ever', undefined);
+    await sleep(40);
+    expect(await one.read(['p:a'])).toEqual(['for ever']);
+  });
+
+  it('writes two entries in one step, the second only after the first', async () => {
+    const one = store();
+    const both = (value: string) => [
+      { key: 'p:a', value, ttl: 1_000 },
+      { key: 'p:b', value, ttl: 1_000 },
+    ];
+    const [first, second] = both('one') as [never, never];
+    const writing = one.writeBothIfAbsent(first, second);
+    // Before anybody else has a turn.
+    expect(one.near.recall(['p:a', 'p:b'])).toEqual(['one', 'one']);
+    expect(await writing).toEqual([undefined, undefined]);
+    const [third, fourth] = both('two') as [never, never];
+    expect(await one.writeBothIfAbsent(third, fourth)).toEqual(['one', undefined]);
+    expect(await one.removeIfUnchanged('p:a', 'two')).toBe(false);
+    expect(await one.removeIfUnchanged('p:a', 'one')).toBe(true);
+    expect(await one.writeBothIfAbsent(third, fourth)).toEqual([undefined, 'one']);
+    expect(await one.read(['p:a', 'p:b'])).toEqual(['two', 'one']);
   });
 });
 
@@ -319,6 +377,9 @@ describe('how far a store reaches', () => {
   it('is passed on by its bounds', () => {
     const bounded = boundedOver(storeOver(new Keyv()));
     expect(bounded.store).toMatchObject({ atomic: 'process', ephemeral: true });
+    expect(bounded.store).toMatchObject({ isOrdered: false, neverShortens: false });
+    const memory = boundedOver(storeOver(createMemoryCache().stores[0] as Keyv));
+    expect(memory.store).toMatchObject({ isOrdered: true, neverShortens: true });
   });
 });
 

@@ -7,7 +7,8 @@ import type { IssuedToken } from '../../lib/token/issued-token.js';
 import type { VerifiedToken } from '../../lib/token/verified-token.js';
 import { FakeClock } from '../support/fake-clock.js';
 import { Latch } from '../support/latch.js';
-import { MemoryStore } from '../support/memory-store.js';
+import { KeyvLikeStore, MemoryStore } from '../support/memory-store.js';
+import { PairStore } from '../support/pair-store.js';
 import { assembled, ending, storeKeys } from '../support/setup.js';
 
 /*
@@ -141,7 +142,17 @@ describe('a job that knows only access tokens', () => {
   });
 });
 
-describe('a mark that stands', () => {
+const STORES = {
+  'like Keyv': KeyvLikeStore,
+  'like a Redis cluster': MemoryStore,
+  'like one Redis': PairStore,
+};
+
+describe.each(Object.entries(STORES))('a mark that stands in a store %s', (_, Store) => {
+  beforeEach(() => {
+    store = new Store(clock);
+  });
+
   const standing = async () => {
     const all = sessions();
     const issued = await all.tokens.issue('alice');
@@ -180,6 +191,111 @@ describe('a mark that stands', () => {
   });
 });
 
+/** What a store does that keeps the later end; Keyv cannot, and these are its double faults. */
+describe.each([
+  ['like a Redis cluster', MemoryStore],
+  ['like one Redis', PairStore],
+])('a mark that was confirmed, in a store %s', (_, Store) => {
+  /** A job that has asked the store a moment before the others come. */
+  async function unaware() {
+    store = new Store(clock);
+    const jobStore = new Store(clock, store.entries);
+    const made = job({}, { store: jobStore });
+    await made.tokens.revoke({ sub: 'bob' });
+    clock.advance(10_000);
+    const all = sessions();
+    const issued = await all.tokens.issue('alice');
+    return { made, jobStore, all, issued };
+  }
+  type Unaware = Awaited<ReturnType<typeof unaware>>;
+  const isMark = ({ key }: { key: string }) => /:(revoked|stale|sid):/.test(key);
+
+  const WAYS: Record<string, (service: Assembly, issued: IssuedToken) => Promise<unknown>> = {
+    ...REVOCATIONS,
+    'its subject is marked stale': ({ tokens }) => tokens.markStale({ sub: 'alice' }),
+  };
+  delete WAYS['all other sessions of its subject'];
+
+  it.each(Object.entries(WAYS))(
+    'is not shortened by a job that fails between its two writes: %s',
+    async (_way, write) => {
+      const { made, jobStore, all, issued }: Unaware = await unaware();
+      await write(all, issued);
+      store.entries.delete(storeKeys.revoked({ name: 'sub', value: 'bob' }));
+      clock.advance(20_000);
+      let written = 0;
+      jobStore.onOperation = (operation) => {
+        if (operation.verb === 'read' || !isMark(operation)) return undefined;
+        written += operation.verb === 'write' ? 1 : 0;
+        return written > 1 ? 'lost' : undefined;
+      };
+      await ending(write(made, issued));
+      const kept = marks();
+      expect(kept).toEqual([[expect.any(String), expect.any(Number)]]);
+      expect(kept[0]?.[1]).toBeGreaterThanOrEqual(14 * DAY + ON_TOP - 20_000);
+    },
+  );
+
+  it('is not shortened by a first write that lands after its repetition', async () => {
+    const { made, jobStore, all, issued } = await unaware();
+    jobStore.onOperation = ({ verb }) => (verb === 'write' ? 'late' : undefined);
+    const revoke = () => ending(made.tokens.revoke({ sub: 'alice' }));
+    expect(await revoke()).toBe('DENY_LIST_UNAVAILABLE');
+    jobStore.onOperation = () => undefined;
+    expect(await revoke()).toBe('ok');
+    jobStore.release();
+    clock.advance(16 * MINUTE);
+    expect(await refresh(all, issued)).toBe('INVALID_GRANT');
+  });
+
+  it('is kept as long as the answer says that came after it, and not after a refused attempt', async () => {
+    const { made, jobStore } = await unaware();
+    await made.tokens.markStale({ sub: 'carol' });
+    let exchanges = 0;
+    jobStore.onOperation = async ({ verb, key }) => {
+      if (verb !== 'writeIfUnchanged' || !key.includes('stale')) return undefined;
+      exchanges += 1;
+      // The first was refused, and its question answered; now others come, and have not seen the mark.
+      const longer = sessions({ refresh: { tokens: { expiresIn: '20d' } } });
+      if (exchanges === 2) await longer.tokens.issue('carol');
+      return undefined;
+    };
+    await made.tokens.markStale({ sub: 'carol' });
+    const { expires = 0 } =
+      store.entries.get(storeKeys.stale({ name: 'sub', value: 'carol' })) ?? {};
+    expect(expires - clock.now()).toBeGreaterThanOrEqual(20 * DAY + ON_TOP);
+  });
+
+  it('is kept long enough by who takes another’s mark for his own', async () => {
+    store = new Store(clock);
+    const all = sessions();
+    await all.tokens.issue('alice');
+    const stale = storeKeys.stale({ name: 'sub', value: 'alice' });
+    await all.tokens.markStale({ sub: 'alice' });
+    let exchanges = 0;
+    store.onOperation = ({ verb, key }) => {
+      if (verb !== 'writeIfUnchanged' || key !== stale) return undefined;
+      exchanges += 1;
+      // Somebody who knows of 15 minutes, and dies before he asks.
+      const value = 'another';
+      if (exchanges === 2) {
+        store.entries.set(stale, { value, expires: clock.now() + 15 * MINUTE + ON_TOP });
+      }
+      return undefined;
+    };
+    await all.tokens.markStale({ sub: 'alice' });
+    const { value, expires = 0 } = store.entries.get(stale) ?? {};
+    expect([value, expires - clock.now()]).toEqual(['another', 14 * DAY + ON_TOP]);
+  });
+
+  it('that was set to stay for ever by hand ends like any other', async () => {
+    store = new Store(clock);
+    store.entries.set(storeKeys.sid('s'), { value: '1', expires: undefined });
+    await job().tokens.revoke({ sid: 's' });
+    expect(marks()).toEqual([['sid', 15 * MINUTE + ON_TOP]]);
+  });
+});
+
 // --- to the end of the token ---------------------------------------------------------------------
 
 const SKEWS = [0, 5_000];
@@ -198,7 +314,10 @@ describe.each(Object.entries(REVOCATIONS))('a refresh token, revoked by a job: %
       clock.time = START + 999;
       const host = (offset: number): Required<Host> => {
         const own = clock.ahead(offset);
-        return { clock: own, store: by === 'store' ? store : new MemoryStore(own, store.entries) };
+        return {
+          clock: own,
+          store: by === 'store' ? store : new KeyvLikeStore(own, store.entries),
+        };
       };
       const issued = await sessions({}, host(ahead.issuer)).tokens.issue('alice');
       await revoke(job({}, host(ahead.writer)), issued);
@@ -516,6 +635,22 @@ describe('a service that may only read', () => {
     expect(await ending(reader.tokens.issue('alice'))).toBe('DENY_LIST_UNAVAILABLE');
   });
 
+  it.each([
+    [999, 1],
+    [1_000, 2],
+    [-1, 2],
+    [-3_600_000, 2],
+  ])('tries again after a second, or where the clock is put back: %p ms', async (passed, tries) => {
+    const { claims } = await job().tokens.issue('alice');
+    const reader = sessions();
+    store.onOperation = ({ verb }) => (verb === 'read' ? undefined : 'lost');
+    await reader.denyList.lookInStore(claims);
+    clock.advance(passed);
+    await reader.denyList.lookInStore(claims);
+    const attempts = operations().filter((what) => what === 'writeIfUnchanged witness');
+    expect(attempts).toHaveLength(tries);
+  });
+
   it('says of a revocation that it did not happen', async () => {
     const { issued, reader } = await readOnly();
     const attempt = reader.tokens.revoke({ sub: 'alice' });
@@ -641,7 +776,8 @@ describe('what it costs', () => {
     await revoking;
   });
 
-  it('who has not asked lately asks before he writes, so that he writes once', async () => {
+  it('where an end may be cut short, who has not asked lately asks before he writes', async () => {
+    store = new KeyvLikeStore(clock);
     await sessions().tokens.issue('alice');
     const other = job();
     const revoke = () => other.tokens.revoke({ sub: 'alice' });
@@ -650,6 +786,15 @@ describe('what it costs', () => {
       expect(await costOf(revoke)).toEqual(['write revoked', 'read witness']);
       clock.advance(MINUTE);
     }
+  });
+
+  it('where none is, nobody asks before he writes', async () => {
+    await sessions().tokens.issue('alice');
+    const other = job();
+    const revoke = () => other.tokens.revoke({ sub: 'alice' });
+    expect(await costOf(revoke)).toEqual(['write revoked', 'read witness', 'write revoked']);
+    clock.advance(MINUTE);
+    expect(await costOf(revoke)).toEqual(['write revoked', 'read witness']);
   });
 
   it('who finds that others have come since writes once more', async () => {
