@@ -16,6 +16,9 @@ import { type NativeStore, nativeStoreOf } from './native-store.js';
 import { type KeyvRedisAdapter, RedisStore } from './redis.store.js';
 import { VoidStore } from './void.store.js';
 
+/** A refusal stands in the log at most so often, in ms: it may be that every request meets it. */
+const REFUSAL_LOGGED_EVERY_MS = 1_000;
+
 /** The default cache: in this process, purging what has expired and evicting nothing else. */
 export function createMemoryCache(): Cache {
   return createCache({ stores: [new Keyv({ store: new MemoryAdapter() })] });
@@ -51,6 +54,7 @@ export function createBoundedStore(
   if (!denyList.isOn) return new VoidStore(new DenyListKeys(denyList.prefix).witness);
   const logger = new Logger('JwtStateModule');
   const store = createStore(denyList);
+  let refusalLoggedAt = Number.NEGATIVE_INFINITY;
   if (refresh.tokens && !refresh.tokens.allowNonAtomicStore) refuseNonAtomic(store);
   return new BoundedStore(store, denyList.lookupTimeout, clock, {
     down: (cause) => {
@@ -58,7 +62,11 @@ export function createBoundedStore(
       events.emit('store-failed', { reason: reasonOf(cause) });
     },
     refused: (error) => {
-      logger.error(`The deny list refused a request: ${error.message}`);
+      const now = clock.now();
+      if (Math.abs(now - refusalLoggedAt) >= REFUSAL_LOGGED_EVERY_MS) {
+        logger.error(`The deny list refused a request: ${error.message}`);
+        refusalLoggedAt = now;
+      }
       events.emit('store-failed', { reason: reasonOf(error) });
     },
     up: () => {

@@ -48,7 +48,8 @@ export const redisVerbs = {
   },
 
   async write(client: RedisCommands, name: string, value: string, ttl: number | undefined) {
-    const answer = await client.set(name, value, ttl === undefined ? {} : { PX: ttl });
+    const options = ttl === undefined ? {} : { PX: ttl };
+    const answer = await client.set(name, value, options).catch(rethrowRefusal);
     if (answer !== 'OK') throw new Error('Redis did not confirm the write.');
   },
 
@@ -56,7 +57,8 @@ export const redisVerbs = {
     const options = { NX: true as const, ...(ttl !== undefined && { PX: ttl }) };
     // Twice, for the entry that expires between the refusal and the look at what refused.
     for (let attempt = 0; attempt < 2; attempt++) {
-      if ((await client.set(name, value, options)) === 'OK') return undefined;
+      const answer = await client.set(name, value, options).catch(rethrowRefusal);
+      if (answer === 'OK') return undefined;
       const current = toText(await client.get(name));
       if (current !== undefined) return current;
     }
@@ -71,7 +73,7 @@ export const redisVerbs = {
     ttl: number | undefined,
   ) {
     const command = { keys: [name], arguments: [expected ?? '', value, String(ttl ?? '')] };
-    const answer = await client.eval(WRITE_IF_UNCHANGED, command).catch(rethrowPermission);
+    const answer = await client.eval(WRITE_IF_UNCHANGED, command).catch(rethrowRefusal);
     if (answer === null) return { written: true };
     return { written: false, current: toText(answer) || undefined };
   },
@@ -85,7 +87,7 @@ export const redisVerbs = {
       keys: entries.map(({ key }) => key),
       arguments: entries.flatMap(({ value, ttl }) => [value, String(ttl)]),
     };
-    const answer = await client.eval(WRITE_BOTH_IF_ABSENT, command).catch(rethrowPermission);
+    const answer = await client.eval(WRITE_BOTH_IF_ABSENT, command).catch(rethrowRefusal);
     if (!Array.isArray(answer)) throw new Error('Redis did not confirm the write.');
     return [toText(answer[0]) || undefined, toText(answer[1]) || undefined];
   },
@@ -99,8 +101,19 @@ function toText(value: unknown): string | undefined {
   return value;
 }
 
-/** An account that may not run scripts is a mistake in its set-up, not an outage. */
-function rethrowPermission(error: unknown): never {
-  const isRefusal = error instanceof Error && error.message.startsWith('NOPERM');
-  throw isRefusal ? new StoreAnswerError('The Redis account may not use EVAL.') : error;
+/** No memory left, no disk, no replica in reach, not the master; or this account may not. */
+const REFUSAL = /^(OOM|MISCONF|NOREPLICAS|READONLY|NOPERM)\b/;
+
+/**
+ * A server that takes no writes is not an outage: it answers, and reading works. An account that may not
+ * write or run scripts is a mistake in its set-up.
+ */
+function rethrowRefusal(error: unknown): never {
+  const [word] = (error instanceof Error && REFUSAL.exec(error.message)) || [];
+  if (word === undefined) throw error;
+  throw new StoreAnswerError(
+    word === 'NOPERM'
+      ? 'The Redis account may not write: it needs SET and EVAL.'
+      : `Redis takes no writes (${word}).`,
+  );
 }
