@@ -6,7 +6,7 @@ import type { Clock } from '../clock.js';
 import type { TokenEvents } from '../events/token-events.js';
 import type { JwtStateConfig } from '../jwt-state.config.js';
 import { JwtStateConfigError } from '../jwt-state.errors.js';
-import { BoundedStore } from './bounded.store.js';
+import { type AvailabilityListener, BoundedStore } from './bounded.store.js';
 import { DenyListKeys } from './deny-list.keys.js';
 import type { DenyListStore } from './deny-list.store.js';
 import { KeyvStore } from './keyv.store.js';
@@ -30,9 +30,10 @@ export async function openStore(
   clock: Clock,
   events: TokenEvents,
 ): Promise<DenyListStore> {
-  const store = createBoundedStore(config, clock, events);
-  const { cache, prefix, isOn } = config.denyList;
-  if (isOn && cache) await nativeStoreIn(cache)?.open({ prefix });
+  const listener = tellingOf(clock, events);
+  const store = createBoundedStore(config, clock, events, listener);
+  const { cache, prefix, isOn, lookupTimeout: deadline } = config.denyList;
+  if (isOn && cache) await nativeStoreIn(cache)?.open({ prefix, deadline, listener });
   return store;
 }
 
@@ -50,13 +51,19 @@ export function createBoundedStore(
   { denyList, refresh }: JwtStateConfig,
   clock: Clock,
   events: TokenEvents,
+  listener = tellingOf(clock, events),
 ): DenyListStore {
   if (!denyList.isOn) return new VoidStore(new DenyListKeys(denyList.prefix).witness);
-  const logger = new Logger('JwtStateModule');
   const store = createStore(denyList);
-  let refusalLoggedAt = Number.NEGATIVE_INFINITY;
   if (refresh.tokens && !refresh.tokens.allowNonAtomicStore) refuseNonAtomic(store);
-  return new BoundedStore(store, denyList.lookupTimeout, clock, {
+  return new BoundedStore(store, denyList.lookupTimeout, clock, listener);
+}
+
+/** Tells the log and those who listen to events. */
+function tellingOf(clock: Clock, events: TokenEvents): AvailabilityListener {
+  const logger = new Logger('JwtStateModule');
+  let refusalLoggedAt = Number.NEGATIVE_INFINITY;
+  return {
     down: (cause) => {
       logger.error(`The deny list does not answer: ${reasonOf(cause)}`);
       events.emit('store-failed', { reason: reasonOf(cause) });
@@ -73,7 +80,7 @@ export function createBoundedStore(
       logger.log('The deny list answers again.');
       events.emit('store-recovered', {});
     },
-  });
+  };
 }
 
 function refuseNonAtomic({ atomic, ephemeral }: DenyListStore): void {

@@ -10,6 +10,15 @@ export const NATIVE_STORE: unique symbol = Symbol.for('nestjs-jwt-state:native-s
 export interface NativeStoreSettings {
   /** Begins every key of the deny list. */
   readonly prefix: string;
+  /** For a store of several servers: how long each of them may take, in ms. */
+  readonly deadline?: number;
+  /** Hears which of several servers cannot be had. */
+  readonly listener?: ServerListener;
+}
+
+export interface ServerListener {
+  down(cause: unknown): void;
+  up(): void;
 }
 
 /** A store that knows how to begin and to end. */

@@ -55,7 +55,7 @@ export class RedisNativeStore implements NativeStore {
     return this.values?.version;
   }
 
-  async open({ prefix }: NativeStoreSettings): Promise<void> {
+  async open({ prefix, deadline, listener: servers }: NativeStoreSettings): Promise<void> {
     if (this.session) {
       throw new JwtStateConfigError(
         'This cache of redisDenyList() is in use already. Call it once for each module.',
@@ -66,7 +66,8 @@ export class RedisNativeStore implements NativeStore {
       logger,
       (listener) => {
         const tracking = this.values && new Tracking(this.values, prefix);
-        return { link: createLink(this.config, tracking, listener), tracking };
+        const link = createLink(this.config, { tracking, deadline, servers }, listener);
+        return { link, tracking };
       },
       () => this.session?.sentries?.checkNow(),
     );
@@ -82,7 +83,9 @@ export class RedisNativeStore implements NativeStore {
       throw error;
     }
     sentries?.start();
-    if (this.config.target.kind !== 'client') this.silence.start();
+    // Of a cluster each server is listened to; a client that was given is its owner's.
+    const { kind } = this.config.target;
+    if (kind === 'server' || kind === 'sentinel') this.silence.start();
   }
 
   async close(): Promise<void> {

@@ -18,9 +18,14 @@ afterEach(async () => {
   log.clear();
 });
 
-async function open(options: RedisDenyListOptions): Promise<NativeStore> {
+function storeOf(options: RedisDenyListOptions): NativeStore {
   const store = nativeStoreOf(redisDenyList(options).stores[0]?.store as object) as NativeStore;
   opened.push(store);
+  return store;
+}
+
+async function open(options: RedisDenyListOptions): Promise<NativeStore> {
+  const store = storeOf(options);
   await store.open({ prefix: 'jst:' });
   return store;
 }
@@ -153,5 +158,56 @@ describe('a cluster', () => {
       const now = await witness().catch(() => before);
       return now !== undefined && now !== before;
     }, 10_000);
+  }, 60_000);
+});
+
+describe('a cluster with replicas', () => {
+  let cluster: RedisCluster;
+  beforeAll(async () => {
+    cluster = await RedisCluster.start({ replicas: 1 });
+  }, 60_000);
+  afterAll(() => cluster.stop());
+
+  const options = (): RedisDenyListOptions => ({ cluster: { rootNodes: cluster.rootNodes } });
+  const outcomes = async (store: NativeStore) =>
+    Promise.all(keys.map(async (key) => takes(store, key)));
+
+  it('in which one server hangs: the others answer, and its replica is found', async () => {
+    const store = storeOf(options());
+    await store.open({ prefix: 'jst:', deadline: 150 });
+    await Promise.all(keys.map((key) => store.write(key, key, 60_000)));
+    await sleep(500);
+    const lost = await cluster.masterOf('jst:sid:1');
+    const masters = await cluster.mastersOf(keys);
+    lost.suspend();
+    try {
+      const began = performance.now();
+      const answers = await Promise.all(
+        keys.map((key) =>
+          Promise.resolve(store.read([key])).then(
+            (values) => values[0],
+            () => 'lost',
+          ),
+        ),
+      );
+      expect(performance.now() - began).toBeLessThan(1_500);
+      expect(answers).toEqual(keys.map((key, n) => (masters[n] === lost ? 'lost' : key)));
+      // Nobody closes that connection: it has to be given up.
+      await until(async () => (await outcomes(store)).every(Boolean), 20_000);
+      expect(await cluster.masterOf('jst:sid:1')).not.toBe(lost);
+    } finally {
+      lost.resume();
+    }
+    expect(await store.read(keys)).toEqual(keys.map(() => 'x'));
+  }, 60_000);
+
+  it('is joined while a master is dead that has no successor yet', async () => {
+    await cluster.untilWhole();
+    const lost = await cluster.masterOf('jst:sid:2');
+    await lost.kill();
+    const store = await open(options());
+    expect(log.text).toContain('starts without');
+    await until(async () => (await outcomes(store)).every(Boolean), 20_000);
+    expect(log.text).toContain('stands');
   }, 60_000);
 });

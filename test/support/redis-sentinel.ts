@@ -17,7 +17,7 @@ export class RedisSentinel {
   ) {}
 
   static async start(): Promise<RedisSentinel> {
-    const master = await RedisServer.start();
+    const master = await RedisServer.start({ args: ['--repl-diskless-sync-delay', '0'] });
     const replica = await RedisServer.start({
       args: ['--replicaof', '127.0.0.1', String(master.port)],
     });
