@@ -20,6 +20,8 @@ export interface LinkListener {
   /** Connected, for the first time or again, perhaps to another server. */
   up(): unknown;
   down(cause: unknown): unknown;
+  /** Connected to a server that is not the right one any more. */
+  outdated(why: string): unknown;
 }
 
 /** One way to Redis: a server, a master that Sentinel names, a cluster, a client that was given. */

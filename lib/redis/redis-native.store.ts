@@ -30,7 +30,9 @@ export class RedisNativeStore implements NativeStore {
   readonly near: NearCopy | undefined;
   private readonly values: NearValues | undefined;
   private readonly heartbeat: Heartbeat | undefined;
-  private readonly silence = new Silence(() => this.session?.supervisor.startOver());
+  private readonly silence = new Silence(() =>
+    this.session?.supervisor.startOver('Redis leaves everything unanswered'),
+  );
   private session: Session | undefined;
 
   constructor(private readonly config: RedisDenyListConfig) {

@@ -44,10 +44,10 @@ describe('a master that Sentinel names', () => {
   }, 60_000);
   afterAll(() => group.stop());
 
-  const options = (): RedisDenyListOptions => ({
+  const options = ({ sentinel } = group): RedisDenyListOptions => ({
     sentinel: {
       name: RedisSentinel.NAME,
-      sentinelRootNodes: [{ host: '127.0.0.1', port: group.sentinel.port }],
+      sentinelRootNodes: [{ host: '127.0.0.1', port: sentinel.port }],
     },
   });
 
@@ -70,6 +70,28 @@ describe('a master that Sentinel names', () => {
     await until(() => takes(other, 'jst:b'), 10_000);
     await until(() => near.recall(['jst:b']) === undefined, 500);
     expect(await redisCli(group.replica.port, 'GET', 'jst:b')).toBe('x\n');
+  }, 60_000);
+
+  it('is followed also when nobody tells that another has become it', async () => {
+    const own = await RedisSentinel.start();
+    try {
+      const store = await open(options(own));
+      await store.write('jst:a', 'x', 60_000);
+      // The client is not told of a failover from here on.
+      await redisCli(own.sentinel.port, 'CLIENT', 'KILL', 'TYPE', 'pubsub');
+      await sleep(500);
+      await redisCli(own.sentinel.port, 'SENTINEL', 'FAILOVER', RedisSentinel.NAME);
+      const role = async () => redisCli(own.replica.port, 'ROLE');
+      await until(async () => (await role()).startsWith('master'), 20_000);
+      await sleep(4_000);
+      // Whoever still asks the old one hears nothing from here on.
+      own.master.suspend();
+      const began = performance.now();
+      expect(await store.read(['jst:a'])).toEqual(['x']);
+      expect(performance.now() - began).toBeLessThan(1_000);
+    } finally {
+      await own.stop();
+    }
   }, 60_000);
 
   it('that cannot be found at boot is a warning', async () => {
