@@ -25,6 +25,7 @@ type Cluster = ReturnType<typeof createCluster>;
 export class ClusterLink implements RedisLink {
   readonly isCluster = true;
   readonly commands: LinkCommands;
+  readonly patientCommands: LinkCommands;
   private client: Cluster | undefined;
   /** One that is being connected. */
   private attempted: Cluster | undefined;
@@ -43,7 +44,8 @@ export class ClusterLink implements RedisLink {
         'cluster.useReplicas must not be set: a replica may not know of the latest revocation.',
       );
     }
-    this.commands = this.commandsByKey();
+    this.commands = this.commandsByKey((shard, send) => shard.ask(send));
+    this.patientCommands = this.commandsByKey((shard, send) => shard.askPatiently(send));
   }
 
   async connect(): Promise<void> {
@@ -69,10 +71,12 @@ export class ClusterLink implements RedisLink {
 
   // --- one server and the others -------------------------------------------------------------
 
-  private commandsByKey(): LinkCommands {
+  private commandsByKey(
+    ask: <T>(shard: Shard, send: () => Promise<T>) => Promise<T>,
+  ): LinkCommands {
     const at = <T>(key: string, send: (commands: LinkCommands) => Promise<T>) => {
       const client = this.connected();
-      return this.shardOf(client, key).ask(() => send(client as unknown as LinkCommands));
+      return ask(this.shardOf(client, key), () => send(client as unknown as LinkCommands));
     };
     const link = this;
     return {

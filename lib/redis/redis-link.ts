@@ -27,6 +27,8 @@ export interface LinkListener {
 /** One way to Redis: a server, a master that Sentinel names, a cluster, a client that was given. */
 export interface RedisLink {
   readonly commands: LinkCommands;
+  /** The same for what no request waits for: a slow answer counts, too. */
+  readonly patientCommands: LinkCommands;
   /** Keys lie on several servers, so no command may name two of them. */
   readonly isCluster: boolean;
   /** Goes on trying until it is connected or closed. */

@@ -75,7 +75,7 @@ export class RedisNativeStore implements NativeStore {
     );
     const needsSentries = supervisor.link.isCluster && Sentries.areOfUse(prefix);
     const sentries = needsSentries
-      ? new Sentries(() => supervisor.link.commands, prefix, logger)
+      ? new Sentries(() => supervisor.link.patientCommands, prefix, logger)
       : undefined;
     this.session = { supervisor, prefix, sentries };
     try {

@@ -60,6 +60,10 @@ export class SentinelLink implements RedisLink {
     this.commands = this.client as unknown as LinkCommands;
   }
 
+  get patientCommands(): LinkCommands {
+    return this.commands;
+  }
+
   async connect(): Promise<void> {
     await keepTrying(
       () => this.client.connect(),

@@ -40,6 +40,11 @@ export class Shard {
     }
   }
 
+  /** Says nothing about whether requests are served in time. */
+  askPatiently<T>(send: () => Promise<T>): Promise<T> {
+    return this.silence.over(send);
+  }
+
   stop(): void {
     this.silence.stop();
   }
