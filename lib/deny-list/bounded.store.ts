@@ -1,17 +1,14 @@
 import type { Clock } from '../clock.js';
 import { DenyListUnavailableError } from '../jwt-state.errors.js';
+import { Breaker } from './breaker.js';
 import {
   type DenyListStore,
   type Entry,
   type NearCopy,
+  PartialOutageError,
   StoreAnswerError,
 } from './deny-list.store.js';
 import { withDeadline } from './with-deadline.js';
-
-/** How many calls in a row must fail before the store is left alone. */
-const FAILURES_TO_OPEN = 3;
-/** How long it is left alone, in ms, until one call may try again. */
-const OPEN_FOR_MS = 1_000;
 
 /**
  * Whether a write that failed with this error may have happened all the same: the store was asked, and
@@ -37,17 +34,16 @@ export interface AvailabilityListener {
  */
 export class BoundedStore implements DenyListStore {
   readonly near: NearCopy | undefined;
-  private failures = 0;
-  private retryAt = 0;
+  private readonly breaker: Breaker;
   private announcedDown = false;
-  private isProbing = false;
 
   constructor(
     private readonly store: DenyListStore,
     private readonly deadline: number,
-    private readonly clock: Clock,
+    clock: Clock,
     private readonly listener: AvailabilityListener,
   ) {
+    this.breaker = new Breaker(() => clock.now());
     const { near } = store;
     // What is known in this process can be said whether or not the store answers.
     this.near = near && {
@@ -119,7 +115,7 @@ export class BoundedStore implements DenyListStore {
   };
 
   private async bound<T>(call: () => Promise<T>): Promise<T> {
-    if (this.isShut()) throw new DenyListUnavailableError();
+    if (this.breaker.isShut()) throw new DenyListUnavailableError();
     try {
       const answer = await withDeadline((async () => call())(), this.deadline);
       this.succeeded();
@@ -129,24 +125,8 @@ export class BoundedStore implements DenyListStore {
     }
   }
 
-  /** Open: fail at once. Half open: let what is asked now through, and keep the others out. */
-  private isShut(): boolean {
-    if (this.failures < FAILURES_TO_OPEN) return false;
-    const now = this.clock.now();
-    const wait = this.retryAt - now;
-    // Longer than ever set: the clock was put back, and must not keep the store shut.
-    if (wait > 0 && wait <= OPEN_FOR_MS) return !this.isProbing;
-    this.retryAt = now + OPEN_FOR_MS;
-    // Some questions are two calls, made in one breath.
-    this.isProbing = true;
-    queueMicrotask(() => {
-      this.isProbing = false;
-    });
-    return false;
-  }
-
   private succeeded(): void {
-    this.failures = 0;
+    this.breaker.succeeded();
     if (this.announcedDown) this.listener.up();
     this.announcedDown = false;
   }
@@ -155,6 +135,9 @@ export class BoundedStore implements DenyListStore {
     if (cause instanceof StoreAnswerError) {
       this.succeeded();
       this.listener.refused(cause);
+    } else if (cause instanceof PartialOutageError) {
+      // What needs other servers must not wait for this one.
+      this.breaker.succeeded();
     } else {
       this.countFailure(cause);
     }
@@ -162,9 +145,7 @@ export class BoundedStore implements DenyListStore {
   }
 
   private countFailure(cause: unknown): void {
-    this.failures += 1;
-    this.retryAt = this.clock.now() + OPEN_FOR_MS;
-    if (this.failures < FAILURES_TO_OPEN || this.announcedDown) return;
+    if (!this.breaker.failed() || this.announcedDown) return;
     this.announcedDown = true;
     this.listener.down(cause);
   }

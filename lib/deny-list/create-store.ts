@@ -6,7 +6,7 @@ import type { Clock } from '../clock.js';
 import type { TokenEvents } from '../events/token-events.js';
 import type { JwtStateConfig } from '../jwt-state.config.js';
 import { JwtStateConfigError } from '../jwt-state.errors.js';
-import { BoundedStore } from './bounded.store.js';
+import { type AvailabilityListener, BoundedStore } from './bounded.store.js';
 import { DenyListKeys } from './deny-list.keys.js';
 import type { DenyListStore } from './deny-list.store.js';
 import { KeyvStore } from './keyv.store.js';
@@ -15,6 +15,9 @@ import { MemoryStore } from './memory.store.js';
 import { type NativeStore, nativeStoreOf } from './native-store.js';
 import { type KeyvRedisAdapter, RedisStore } from './redis.store.js';
 import { VoidStore } from './void.store.js';
+
+/** A refusal stands in the log at most so often, in ms: it may be that every request meets it. */
+const REFUSAL_LOGGED_EVERY_MS = 1_000;
 
 /** The default cache: in this process, purging what has expired and evicting nothing else. */
 export function createMemoryCache(): Cache {
@@ -27,9 +30,10 @@ export async function openStore(
   clock: Clock,
   events: TokenEvents,
 ): Promise<DenyListStore> {
-  const store = createBoundedStore(config, clock, events);
-  const { cache, prefix, isOn } = config.denyList;
-  if (isOn && cache) await nativeStoreIn(cache)?.open({ prefix, clock });
+  const listener = tellingOf(clock, events);
+  const store = createBoundedStore(config, clock, events, listener);
+  const { cache, prefix, isOn, lookupTimeout: deadline } = config.denyList;
+  if (isOn && cache) await nativeStoreIn(cache)?.open({ prefix, deadline, listener, clock });
   return store;
 }
 
@@ -47,25 +51,36 @@ export function createBoundedStore(
   { denyList, refresh }: JwtStateConfig,
   clock: Clock,
   events: TokenEvents,
+  listener = tellingOf(clock, events),
 ): DenyListStore {
   if (!denyList.isOn) return new VoidStore(new DenyListKeys(denyList.prefix).witness);
-  const logger = new Logger('JwtStateModule');
   const store = createStore(denyList);
   if (refresh.tokens && !refresh.tokens.allowNonAtomicStore) refuseNonAtomic(store);
-  return new BoundedStore(store, denyList.lookupTimeout, clock, {
+  return new BoundedStore(store, denyList.lookupTimeout, clock, listener);
+}
+
+/** Tells the log and those who listen to events. */
+function tellingOf(clock: Clock, events: TokenEvents): AvailabilityListener {
+  const logger = new Logger('JwtStateModule');
+  let refusalLoggedAt = Number.NEGATIVE_INFINITY;
+  return {
     down: (cause) => {
       logger.error(`The deny list does not answer: ${reasonOf(cause)}`);
       events.emit('store-failed', { reason: reasonOf(cause) });
     },
     refused: (error) => {
-      logger.error(`The deny list refused a request: ${error.message}`);
+      const now = clock.now();
+      if (Math.abs(now - refusalLoggedAt) >= REFUSAL_LOGGED_EVERY_MS) {
+        logger.error(`The deny list refused a request: ${error.message}`);
+        refusalLoggedAt = now;
+      }
       events.emit('store-failed', { reason: reasonOf(error) });
     },
     up: () => {
       logger.log('The deny list answers again.');
       events.emit('store-recovered', {});
     },
-  });
+  };
 }
 
 function refuseNonAtomic({ atomic, ephemeral }: DenyListStore): void {

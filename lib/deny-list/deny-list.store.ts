@@ -6,6 +6,11 @@ export class StoreAnswerError extends Error {
   override readonly name = 'StoreAnswerError';
 }
 
+/** One of several servers does not answer, and the store itself leaves it alone for a while. */
+export class PartialOutageError extends Error {
+  override readonly name = 'PartialOutageError';
+}
+
 export interface Entry {
   readonly key: string;
   readonly value: string;

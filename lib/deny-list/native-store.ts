@@ -13,6 +13,15 @@ export interface NativeStoreSettings {
   readonly prefix: string;
   /** The application's, for a store that has none of its own. */
   readonly clock?: Clock;
+  /** For a store of several servers: how long each of them may take, in ms. */
+  readonly deadline?: number;
+  /** Hears which of several servers cannot be had. */
+  readonly listener?: ServerListener;
+}
+
+export interface ServerListener {
+  down(cause: unknown): void;
+  up(): void;
 }
 
 /** A store that knows how to begin and to end. */

@@ -64,7 +64,7 @@ export const redisVerbs = {
 
   async write(client: RedisCommands, name: string, value: string, ttl: number | undefined) {
     const command = { keys: [name], arguments: [value, String(ttl ?? '')] };
-    const answer = await client.eval(WRITE, command).catch(rethrowPermission);
+    const answer = await client.eval(WRITE, command).catch(rethrowRefusal);
     if (answer !== 'OK') throw new Error('Redis did not confirm the write.');
   },
 
@@ -72,7 +72,8 @@ export const redisVerbs = {
     const options = { NX: true as const, ...(ttl !== undefined && { PX: ttl }) };
     // Twice, for the entry that expires between the refusal and the look at what refused.
     for (let attempt = 0; attempt < 2; attempt++) {
-      if ((await client.set(name, value, options)) === 'OK') return undefined;
+      const answer = await client.set(name, value, options).catch(rethrowRefusal);
+      if (answer === 'OK') return undefined;
       const current = toText(await client.get(name));
       if (current !== undefined) return current;
     }
@@ -87,7 +88,7 @@ export const redisVerbs = {
     ttl: number | undefined,
   ) {
     const command = { keys: [name], arguments: [expected ?? '', value, String(ttl ?? '')] };
-    const answer = await client.eval(WRITE_IF_UNCHANGED, command).catch(rethrowPermission);
+    const answer = await client.eval(WRITE_IF_UNCHANGED, command).catch(rethrowRefusal);
     if (answer === null) return { written: true };
     return { written: false, current: toText(answer) || undefined };
   },
@@ -101,14 +102,14 @@ export const redisVerbs = {
       keys: entries.map(({ key }) => key),
       arguments: entries.flatMap(({ value, ttl }) => [value, String(ttl)]),
     };
-    const answer = await client.eval(WRITE_BOTH_IF_ABSENT, command).catch(rethrowPermission);
+    const answer = await client.eval(WRITE_BOTH_IF_ABSENT, command).catch(rethrowRefusal);
     if (!Array.isArray(answer)) throw new Error('Redis did not confirm the write.');
     return [toText(answer[0]) || undefined, toText(answer[1]) || undefined];
   },
 
   async removeIfUnchanged(client: RedisCommands, name: string, expected: string): Promise<boolean> {
     const command = { keys: [name], arguments: [expected] };
-    const answer = await client.eval(REMOVE_IF_UNCHANGED, command).catch(rethrowPermission);
+    const answer = await client.eval(REMOVE_IF_UNCHANGED, command).catch(rethrowRefusal);
     if (typeof answer !== 'number') throw new Error('Redis did not confirm the removal.');
     return answer === 1;
   },
@@ -122,13 +123,22 @@ function toText(value: unknown): string | undefined {
   return value;
 }
 
+/** No memory left, no disk, no replica in reach, not the master. */
+const REFUSAL = /^(OOM|MISCONF|NOREPLICAS|READONLY)\b/;
+/** What Redis says of an account that a script goes beyond begins otherwise from version to version. */
+const FORBIDDEN = /^NOPERM|^ERR (ACL failure in script|The user executing the script can't)/;
+
 /**
- * An account that may not run scripts, or not what they call, is a mistake in its set-up, not an
- * outage. What Redis says of the latter begins otherwise from version to version.
+ * A server that takes no writes is not an outage: it answers, and reading works. An account that may not
+ * write or run scripts is a mistake in its set-up.
  */
-function rethrowPermission(error: unknown): never {
-  const refusal = /^NOPERM|^ERR (ACL failure in script|The user executing the script can't)/;
-  const isRefusal = error instanceof Error && refusal.test(error.message);
-  if (!isRefusal) throw error;
-  throw new StoreAnswerError('The Redis account may not use EVAL, or not what the script calls.');
+function rethrowRefusal(error: unknown): never {
+  if (!(error instanceof Error)) throw error;
+  if (FORBIDDEN.test(error.message)) {
+    throw new StoreAnswerError(
+      'The Redis account may not write: it needs SET, EVAL, and what the scripts call.',
+    );
+  }
+  const [word] = REFUSAL.exec(error.message) ?? [];
+  throw word === undefined ? error : new StoreAnswerError(`Redis takes no writes (${word}).`);
 }

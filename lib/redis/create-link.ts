@@ -3,15 +3,14 @@ import { GivenClientLink } from './given-client.link.js';
 import type { LinkListener, RedisLink } from './redis-link.js';
 import type { RedisDenyListConfig } from './resolve-options.js';
 import { SentinelLink } from './sentinel.link.js';
-import { StandaloneLink } from './standalone.link.js';
-import type { Tracking } from './tracking.js';
+import { type LinkSettings, StandaloneLink } from './standalone.link.js';
 
 export function createLink(
   { target, commandsQueueMaxLength }: RedisDenyListConfig,
-  tracking: Tracking | undefined,
+  parts: Omit<LinkSettings, 'commandsQueueMaxLength'>,
   listener: LinkListener,
 ): RedisLink {
-  const settings = { commandsQueueMaxLength, tracking };
+  const settings = { commandsQueueMaxLength, ...parts };
   switch (target.kind) {
     case 'server':
       return new StandaloneLink(target.options, settings, listener);

@@ -22,6 +22,10 @@ export class GivenClientLink implements RedisLink {
     refuseReplicas(client);
   }
 
+  get patientCommands(): LinkCommands {
+    return this.commands;
+  }
+
   async connect(): Promise<void> {
     if (this.commands.isOpen) this.listener.up();
     else this.listener.down(new Error('The client that was given is not connected.'));

@@ -58,10 +58,14 @@ export class LinkSupervisor {
     this.isBooting = false;
   }
 
-  /** Gives up a connection that nothing comes over any more. */
-  startOver(): void {
+  /**
+   * Gives up a connection that nothing comes over any more, or that leads to the wrong server.
+   *
+   * @param why for the log
+   */
+  startOver(why: string): void {
     if (this.isClosed) return;
-    this.logger.warn('Redis leaves everything unanswered: connecting anew.');
+    this.logger.warn(`${why}: connecting anew.`);
     this.isDown = true;
     const { link, tracking } = this.current;
     tracking?.retire();
@@ -80,6 +84,7 @@ export class LinkSupervisor {
     const made: TrackedLink = this.makeLink({
       up: () => made === this.current && this.up(),
       down: (cause) => made === this.current && this.down(cause),
+      outdated: (why) => made === this.current && this.startOver(why),
     });
     return made;
   }

@@ -20,11 +20,15 @@ export interface LinkListener {
   /** Connected, for the first time or again, perhaps to another server. */
   up(): unknown;
   down(cause: unknown): unknown;
+  /** Connected to a server that is not the right one any more. */
+  outdated(why: string): unknown;
 }
 
 /** One way to Redis: a server, a master that Sentinel names, a cluster, a client that was given. */
 export interface RedisLink {
   readonly commands: LinkCommands;
+  /** The same for what no request waits for: a slow answer counts, too. */
+  readonly patientCommands: LinkCommands;
   /** Keys lie on several servers, so no command may name two of them. */
   readonly isCluster: boolean;
   /** One connection: what is asked in one breath is done in that order. */

@@ -31,7 +31,9 @@ export class RedisNativeStore implements NativeStore {
   readonly near: NearCopy | undefined;
   private readonly values: NearValues | undefined;
   private readonly heartbeat: Heartbeat | undefined;
-  private readonly silence = new Silence(() => this.session?.supervisor.startOver());
+  private readonly silence = new Silence(() =>
+    this.session?.supervisor.startOver('Redis leaves everything unanswered'),
+  );
   private session: Session | undefined;
 
   constructor(private readonly config: RedisDenyListConfig) {
@@ -56,7 +58,7 @@ export class RedisNativeStore implements NativeStore {
     return this.values?.version;
   }
 
-  async open({ prefix }: NativeStoreSettings): Promise<void> {
+  async open({ prefix, deadline, listener: servers }: NativeStoreSettings): Promise<void> {
     if (this.session) {
       throw new JwtStateConfigError(
         'This cache of redisDenyList() is in use already. Call it once for each module.',
@@ -67,13 +69,14 @@ export class RedisNativeStore implements NativeStore {
       logger,
       (listener) => {
         const tracking = this.values && new Tracking(this.values, prefix);
-        return { link: createLink(this.config, tracking, listener), tracking };
+        const link = createLink(this.config, { tracking, deadline, servers }, listener);
+        return { link, tracking };
       },
       () => this.session?.sentries?.checkNow(),
     );
     const needsSentries = supervisor.link.isCluster && Sentries.areOfUse(prefix);
     const sentries = needsSentries
-      ? new Sentries(() => supervisor.link.commands, prefix, logger)
+      ? new Sentries(() => supervisor.link.patientCommands, prefix, logger)
       : undefined;
     this.session = { supervisor, prefix, sentries };
     try {
@@ -83,7 +86,9 @@ export class RedisNativeStore implements NativeStore {
       throw error;
     }
     sentries?.start();
-    if (this.config.target.kind !== 'client') this.silence.start();
+    // Of a cluster each server is listened to; a client that was given is its owner's.
+    const { kind } = this.config.target;
+    if (kind === 'server' || kind === 'sentinel') this.silence.start();
   }
 
   async close(): Promise<void> {

@@ -1,5 +1,6 @@
 import { createSentinel } from '@redis/client';
 import { JwtStateConfigError } from '../jwt-state.errors.js';
+import { type Address, MasterWatch } from './master-watch.js';
 import type { RedisSentinelSettings } from './redis-deny-list.options.js';
 import {
   closeInTime,
@@ -20,6 +21,9 @@ export class SentinelLink implements RedisLink {
   readonly isOrdered = true;
   readonly commands: LinkCommands;
   private readonly client;
+  private readonly watch: MasterWatch;
+  /** As Sentinel says it; the client may know it by another address. */
+  private master: Address | undefined;
   private isClosed = false;
 
   constructor(
@@ -44,10 +48,21 @@ export class SentinelLink implements RedisLink {
     this.client.on('client-error', ({ type, error }: { type: string; error: unknown }) => {
       if (type === 'MASTER') listener.down(error);
     });
-    this.client.on('topology-change', ({ type }: { type: string }) => {
-      if (type === 'MASTER_CHANGE') setImmediate(() => this.masterChanged());
+    this.client.on('topology-change', ({ type, node: { host, port } = NOBODY }: TopologyChange) => {
+      if (type !== 'MASTER_CHANGE') return;
+      this.master = `${host}:${port}`;
+      setImmediate(() => this.masterChanged());
     });
+    this.watch = new MasterWatch(
+      options,
+      () => (this.client.isReady ? this.master : undefined),
+      () => listener.outdated('Sentinel names another master'),
+    );
     this.commands = this.client as unknown as LinkCommands;
+  }
+
+  get patientCommands(): LinkCommands {
+    return this.commands;
   }
 
   async connect(): Promise<void> {
@@ -56,11 +71,14 @@ export class SentinelLink implements RedisLink {
       () => this.isClosed,
       (cause) => this.listener.down(cause),
     );
-    if (!this.isClosed) this.listener.up();
+    if (this.isClosed) return;
+    this.listener.up();
+    this.watch.start();
   }
 
   async close(): Promise<void> {
     this.isClosed = true;
+    this.watch.stop();
     await closeInTime(this.client);
   }
 
@@ -73,6 +91,13 @@ export class SentinelLink implements RedisLink {
     if (this.client.isReady) this.listener.up();
   }
 }
+
+interface TopologyChange {
+  readonly type: string;
+  readonly node?: { readonly host: string; readonly port: number };
+}
+
+const NOBODY = { host: '', port: 0 };
 
 function refuseSeveral(name: string, given: number | undefined, only: number): void {
   if (given === undefined || given === only) return;

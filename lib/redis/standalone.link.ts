@@ -1,4 +1,5 @@
 import { createClient } from '@redis/client';
+import type { ServerListener } from '../deny-list/native-store.js';
 import type { RedisServerOptions } from './redis-deny-list.options.js';
 import {
   closeInTime,
@@ -14,12 +15,16 @@ export interface LinkSettings {
   readonly commandsQueueMaxLength: number;
   /** Absent: no near copy. */
   readonly tracking: Tracking | undefined;
+  /** How long one of several servers may take, in ms; absent: as long as the caller waits. */
+  readonly deadline: number | undefined;
+  /** Hears which of several servers cannot be had. */
+  readonly servers: ServerListener | undefined;
 }
 
 /** What every connection of ours has in common, however its server was found. */
 export function clientSettings(
   given: { socket?: object | undefined; RESP?: 2 | 3 | undefined } | undefined,
-  { commandsQueueMaxLength, tracking }: LinkSettings,
+  { commandsQueueMaxLength, tracking }: Pick<LinkSettings, 'commandsQueueMaxLength' | 'tracking'>,
 ) {
   return {
     ...given,
@@ -54,6 +59,10 @@ export class StandaloneLink implements RedisLink {
       listener.down(error);
     });
     this.commands = this.client as unknown as LinkCommands;
+  }
+
+  get patientCommands(): LinkCommands {
+    return this.commands;
   }
 
   async connect(): Promise<void> {

@@ -258,6 +258,17 @@ describe('a Redis without memory left (noeviction)', () => {
     expect(await ending(tokens.verify(good.accessToken))).toBe('TOKEN_REVOKED');
   });
 
+  it('answers look-ups however many writes it has refused before', async () => {
+    await startSmall();
+    const { tokens, bounded } = service;
+    const good = await tokens.issue('alice');
+    await fill();
+    for (let n = 0; n < 5; n++) {
+      expect(await ending(bounded.write('jst:a', 'x', 1_000))).toBe('DENY_LIST_UNAVAILABLE');
+    }
+    expect(await ending(tokens.verify(good.accessToken))).toBe('ok');
+  });
+
   it('goes on refusing what is revoked', async () => {
     await startSmall();
     const { tokens } = service;

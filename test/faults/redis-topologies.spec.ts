@@ -19,9 +19,14 @@ afterEach(async () => {
   log.clear();
 });
 
-async function open(options: RedisDenyListOptions): Promise<NativeStore> {
+function storeOf(options: RedisDenyListOptions): NativeStore {
   const store = nativeStoreOf(redisDenyList(options).stores[0]?.store as object) as NativeStore;
   opened.push(store);
+  return store;
+}
+
+async function open(options: RedisDenyListOptions): Promise<NativeStore> {
+  const store = storeOf(options);
   await store.open({ prefix: 'jst:' });
   return store;
 }
@@ -40,10 +45,10 @@ describe('a master that Sentinel names', () => {
   }, 60_000);
   afterAll(() => group.stop());
 
-  const options = (): RedisDenyListOptions => ({
+  const options = ({ sentinel } = group): RedisDenyListOptions => ({
     sentinel: {
       name: RedisSentinel.NAME,
-      sentinelRootNodes: [{ host: '127.0.0.1', port: group.sentinel.port }],
+      sentinelRootNodes: [{ host: '127.0.0.1', port: sentinel.port }],
     },
   });
 
@@ -83,6 +88,28 @@ describe('a master that Sentinel names', () => {
     await until(() => takes(other, 'jst:b'), 10_000);
     await until(() => near.recall(['jst:b']) === undefined, 500);
     expect(await redisCli(group.replica.port, 'GET', 'jst:b')).toBe('x\n');
+  }, 60_000);
+
+  it('is followed also when nobody tells that another has become it', async () => {
+    const own = await RedisSentinel.start();
+    try {
+      const store = await open(options(own));
+      await store.write('jst:a', 'x', 60_000);
+      // The client is not told of a failover from here on.
+      await redisCli(own.sentinel.port, 'CLIENT', 'KILL', 'TYPE', 'pubsub');
+      await sleep(500);
+      await redisCli(own.sentinel.port, 'SENTINEL', 'FAILOVER', RedisSentinel.NAME);
+      const role = async () => redisCli(own.replica.port, 'ROLE');
+      await until(async () => (await role()).startsWith('master'), 20_000);
+      await sleep(4_000);
+      // Whoever still asks the old one hears nothing from here on.
+      own.master.suspend();
+      const began = performance.now();
+      expect(await store.read(['jst:a'])).toEqual(['x']);
+      expect(performance.now() - began).toBeLessThan(1_000);
+    } finally {
+      await own.stop();
+    }
   }, 60_000);
 
   it('that cannot be found at boot is a warning', async () => {
@@ -171,5 +198,56 @@ describe('a cluster', () => {
       const now = await witness().catch(() => before);
       return now !== undefined && now !== before;
     }, 10_000);
+  }, 60_000);
+});
+
+describe('a cluster with replicas', () => {
+  let cluster: RedisCluster;
+  beforeAll(async () => {
+    cluster = await RedisCluster.start({ replicas: 1 });
+  }, 60_000);
+  afterAll(() => cluster.stop());
+
+  const options = (): RedisDenyListOptions => ({ cluster: { rootNodes: cluster.rootNodes } });
+  const outcomes = async (store: NativeStore) =>
+    Promise.all(keys.map(async (key) => takes(store, key)));
+
+  it('in which one server hangs: the others answer, and its replica is found', async () => {
+    const store = storeOf(options());
+    await store.open({ prefix: 'jst:', deadline: 150 });
+    await Promise.all(keys.map((key) => store.write(key, key, 60_000)));
+    await sleep(500);
+    const lost = await cluster.masterOf('jst:sid:1');
+    const masters = await cluster.mastersOf(keys);
+    lost.suspend();
+    try {
+      const began = performance.now();
+      const answers = await Promise.all(
+        keys.map((key) =>
+          Promise.resolve(store.read([key])).then(
+            (values) => values[0],
+            () => 'lost',
+          ),
+        ),
+      );
+      expect(performance.now() - began).toBeLessThan(1_500);
+      expect(answers).toEqual(keys.map((key, n) => (masters[n] === lost ? 'lost' : key)));
+      // Nobody closes that connection: it has to be given up.
+      await until(async () => (await outcomes(store)).every(Boolean), 20_000);
+      expect(await cluster.masterOf('jst:sid:1')).not.toBe(lost);
+    } finally {
+      lost.resume();
+    }
+    expect(await store.read(keys)).toEqual(keys.map(() => 'x'));
+  }, 60_000);
+
+  it('is joined while a master is dead that has no successor yet', async () => {
+    await cluster.untilWhole();
+    const lost = await cluster.masterOf('jst:sid:2');
+    await lost.kill();
+    const store = await open(options());
+    expect(log.text).toContain('starts without');
+    await until(async () => (await outcomes(store)).every(Boolean), 20_000);
+    expect(log.text).toContain('stands');
   }, 60_000);
 });

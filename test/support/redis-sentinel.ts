@@ -16,8 +16,9 @@ export class RedisSentinel {
     private readonly directory: string,
   ) {}
 
-  static async start(): Promise<RedisSentinel> {
-    const master = await RedisServer.start();
+  /** @param downAfter without an answer the master counts as lost, in ms */
+  static async start(downAfter = 500): Promise<RedisSentinel> {
+    const master = await RedisServer.start({ args: ['--repl-diskless-sync-delay', '0'] });
     const replica = await RedisServer.start({
       args: ['--replicaof', '127.0.0.1', String(master.port)],
     });
@@ -28,7 +29,7 @@ export class RedisSentinel {
       config,
       [
         `sentinel monitor ${name} 127.0.0.1 ${master.port} 1`,
-        `sentinel down-after-milliseconds ${name} 500`,
+        `sentinel down-after-milliseconds ${name} ${downAfter}`,
         `sentinel failover-timeout ${name} 5000`,
         '',
       ].join('\n'),

@@ -32,10 +32,11 @@ export async function redisService(
     ...options,
     denyList: { ...options.denyList, cache },
   });
-  const store = createBoundedStore(config, clock, new TokenEvents(clock));
+  const bounded = createBoundedStore(config, clock, new TokenEvents(clock));
   return {
-    ...assemble({ config, keys: await keysOf(KEYS, clock), store, clock }),
+    ...assemble({ config, keys: await keysOf(KEYS, clock), store: bounded, clock }),
     client,
+    bounded,
     /** Without deadline and breaker. */
     store: createStore(config.denyList),
     close: () => client.destroy(),

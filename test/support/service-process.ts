@@ -6,7 +6,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 
 const READY_WITHIN_MS = 60_000;
 const STOPPED_WITHIN_MS = 20_000;
-const NODE_OPTIONS = [
+/** For scripts that are not compiled yet. */
+const COMPILING = [
   '--conditions=nestjs-jwt-state/source',
   ...['--import', '@swc-node/register/esm-register'],
 ];
@@ -51,7 +52,8 @@ export class ServiceProcess {
   }
 
   private static run(script: string, args: string[], env: Record<string, string>) {
-    const child = spawn(process.execPath, [...NODE_OPTIONS, script, ...args], {
+    const options = script.endsWith('.ts') ? COMPILING : [];
+    const child = spawn(process.execPath, [...options, script, ...args], {
       env: { ...process.env, NO_COLOR: '1', ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });

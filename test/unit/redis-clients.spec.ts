@@ -25,7 +25,7 @@ const KINDS: [kind: string, client: object, isOrdered: boolean, isCluster: boole
   ['a cluster', redis.createCluster(CLUSTER), false, true],
   ['a cluster of 5.12', keyvRedis.createCluster(CLUSTER), false, true],
 ];
-const silent = { up: () => {}, down: () => {} };
+const silent = { up: () => {}, down: () => {}, outdated: () => {} };
 
 describe.each(KINDS)('a client that was given: %s', (_, client, isOrdered, isCluster) => {
   it(`keeps the order: ${isOrdered}`, () => {
