@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { Injectable } from '@nestjs/common';
 import { build } from 'esbuild';
 import ms, { type StringValue } from 'ms';
 import { gracePeriod } from '../settings.js';
@@ -8,21 +9,24 @@ import { gracePeriod } from '../settings.js';
 const HERE = dirname(fileURLToPath(import.meta.url));
 const DEFAULT_GRACE = '30s';
 
-/** What the page consists of, read and bundled once. */
+/** What the page consists of. */
+@Injectable()
 export class PageFiles {
-  private constructor(
-    readonly document: string,
-    readonly style: string,
-    readonly script: string,
-  ) {}
+  private bundled: Promise<string> | undefined;
 
-  static async load(): Promise<PageFiles> {
-    const [document, style, script] = await Promise.all([
-      readFile(join(HERE, 'page.html'), 'utf8'),
-      readFile(join(HERE, 'page.css'), 'utf8'),
-      bundle(),
-    ]);
-    return new PageFiles(document.replace('{{grace}}', String(graceInMs())), style, script);
+  async document(): Promise<string> {
+    const document = await readFile(join(HERE, 'page.html'), 'utf8');
+    return document.replace('{{grace}}', String(graceInMs()));
+  }
+
+  style(): Promise<string> {
+    return readFile(join(HERE, 'page.css'), 'utf8');
+  }
+
+  /** Bundled once, when somebody first asks for it. */
+  script(): Promise<string> {
+    this.bundled ??= bundle();
+    return this.bundled;
   }
 }
 

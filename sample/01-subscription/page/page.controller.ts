@@ -16,18 +16,18 @@ export class PageController {
   @Header('Content-Type', 'text/html; charset=utf-8')
   @Header('Content-Security-Policy', POLICY)
   document() {
-    return this.files.document;
+    return this.files.document();
   }
 
   @Get('page.css')
   @Header('Content-Type', 'text/css; charset=utf-8')
   style() {
-    return this.files.style;
+    return this.files.style();
   }
 
   @Get('page.js')
   @Header('Content-Type', 'text/javascript; charset=utf-8')
   script() {
-    return this.files.script;
+    return this.files.script();
   }
 }

@@ -5,7 +5,7 @@ import { PageFiles } from './page-files.js';
 
 /** The page at `/`. Nothing else of the sample knows of it. */
 @Module({
-  providers: [{ provide: PageFiles, useFactory: () => PageFiles.load() }],
+  providers: [PageFiles],
   controllers: [PageController, EventsController],
 })
 export class PageModule {}
