@@ -94,7 +94,11 @@ const providers: Provider[] = [
       events: TokenEvents,
       application: ApplicationConfig,
     ) => {
-      const keys = await createKeys(config, clock);
+      // What fails the boot must not leave a connection behind that keeps the process alive.
+      const keys = await createKeys(config, clock).catch(async (error) => {
+        await closeStore(config);
+        throw error;
+      });
       const globalPrefix = () => application.getGlobalPrefix();
       return assemble({ config, keys, store, clock, events, globalPrefix });
     },

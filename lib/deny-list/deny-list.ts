@@ -224,7 +224,9 @@ export class DenyList {
       records = { ...records, epoch };
       if (this.isLoss(epoch, token)) this.announceLoss(token);
     }
-    if (isMissingNext(records.token, this.clock.now() - this.nextLifetime)) {
+    // Not where it was read: a store that is emptied meanwhile would seem to have lost just this one.
+    const oldest = this.clock.now() - this.nextLifetime;
+    if (records.next === undefined && isMissingNext(records.token, oldest)) {
       // Two slots of a cluster are not read at one moment: it may have been written in between.
       records = { ...records, ...(await this.readNext(token)) };
     }

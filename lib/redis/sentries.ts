@@ -2,6 +2,7 @@ import type { LoggerService } from '@nestjs/common';
 import { DenyListKeys } from '../deny-list/deny-list.keys.js';
 import { newMarkId } from '../deny-list/marks.js';
 import { redisVerbs } from '../deny-list/redis.commands.js';
+import { withDeadline } from '../deny-list/with-deadline.js';
 import { spreadTags } from './key-slot.js';
 import type { LinkCommands } from './redis-link.js';
 
@@ -9,6 +10,8 @@ import type { LinkCommands } from './redis-link.js';
 const SENTRIES = 64;
 /** About so often they are looked at, in ms. */
 const CHECK_EVERY_MS = 1_000;
+/** Longer than a request would wait, in ms: a busy server must not be passed over. */
+const ANSWER_WITHIN_MS = 1_000;
 
 /**
  * The witness says whether the store has lost its entries, but in a cluster it lies on one server and
@@ -70,8 +73,10 @@ export class Sentries {
     else if ((await this.isOneMissing()) && (await this.isOneMissing())) await this.lost(witness);
   }
 
+  /** A server that hangs says nothing, and must not keep the others from being looked at. */
   private async isOneMissing(): Promise<boolean> {
-    return (await this.read(this.sentries)).includes(undefined);
+    const looks = await Promise.allSettled(this.sentries.map((key) => this.read([key])));
+    return looks.some((look) => look.status === 'fulfilled' && look.value[0] === undefined);
   }
 
   private async lost(witness: string): Promise<void> {
@@ -96,7 +101,7 @@ export class Sentries {
   }
 
   private read(keys: readonly string[]) {
-    return redisVerbs.read(this.commands(), [...keys], true);
+    return withDeadline(redisVerbs.read(this.commands(), [...keys], true), ANSWER_WITHIN_MS);
   }
 }
 

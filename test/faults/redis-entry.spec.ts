@@ -302,6 +302,22 @@ describe('closing', () => {
     expect(list.trim().split('\n')).toHaveLength(1);
   });
 
+  it('comes with a boot that fails over its keys', async () => {
+    const redis = await server();
+    const client = await admin(redis);
+    const cache = redisDenyList({ url: redis.url });
+    const keys = { algorithm: 'RS256', publicKey: 'none' } as const;
+    @Module({ imports: [JwtStateModule.forRoot({ keys, denyList: { cache } })] })
+    class AppModule {}
+    const boot = NestFactory.createApplicationContext(AppModule, { abortOnError: false });
+    await expect(boot).rejects.toBeInstanceOf(JwtStateConfigError);
+    Logger.overrideLogger(log);
+    await until(async () => {
+      const list = String(await client.sendCommand(['CLIENT', 'LIST']));
+      return list.trim().split('\n').length === 1;
+    });
+  });
+
   it('of one of two processes leaves the other; both hear of a revocation', async () => {
     const redis = await server();
     const client = await admin(redis);

@@ -33,10 +33,20 @@ export class Stalls {
   }
 }
 
-/** How much of a time was lost to stalls, in ms. */
+/** How much of a time was lost to stalls of any of the processes that took part, in ms. */
 export function stalledWithin(stalls: readonly Stall[], { from, to }: Stall): number {
-  return stalls.reduce(
-    (sum, stall) => sum + Math.max(0, Math.min(to, stall.to) - Math.max(from, stall.from)),
-    0,
-  );
+  const inOrder = stalls
+    .filter((stall) => stall.from < to && stall.to > from)
+    .sort((one, other) => one.from - other.from);
+  let counted = from;
+  let lost = 0;
+  for (const stall of inOrder) {
+    // What two of them had at the same time counts once.
+    const begin = Math.max(counted, stall.from);
+    const end = Math.min(to, stall.to);
+    if (end <= begin) continue;
+    lost += end - begin;
+    counted = end;
+  }
+  return lost;
 }

@@ -816,3 +816,16 @@ describe('what it costs', () => {
     expect(await refresh(all, issued)).toBe('INVALID_GRANT');
   });
 });
+
+it('a store that is emptied while a superseded token is looked up does not seem to have lost its successor', async () => {
+  const { tokens, resolver } = job();
+  const { claims } = await tokens.issue('alice');
+  await tokens.reissue(claims);
+  store.operations.length = 0;
+  store.onOperation = ({ n }) => {
+    if (n === 2) store.clear();
+    return undefined;
+  };
+  // Its successor is looked at in the empty store: everybody has to log in again.
+  expect(await ending(resolver.resolve(claims, 'reissue'))).toBe('DENY_LIST_LOST');
+});
