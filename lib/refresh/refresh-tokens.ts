@@ -21,6 +21,7 @@ import {
   continued,
   newestIn,
   type SessionRecord,
+  tentativeIn,
 } from '../session/session-record.js';
 import type { StandingRecord } from '../session/session-records.js';
 import type { IssuedToken } from '../token/issued-token.js';
@@ -160,24 +161,26 @@ export class RefreshTokens {
       renew: true,
       after: record && newestIn(record),
     });
+    // To be told of the tip once more is no use of it: it stays as it is.
+    const isUse = token === presented;
+    const refresh = isUse ? (mint.refreshTokenFor(access, token) as VerifiedToken) : token;
+    // Signed before anything is written: what cannot be signed must not replace what works.
+    const issued = mint.sign(access, refresh);
     // What the source has overruled must not come back from the record either.
     const kinds = [...scopeClaims, ...Object.keys(record?.choices ?? {})];
-    const names = chosenClaims(continued, access, undefined, kinds);
+    const moved = chosenClaims(continued, access, undefined, kinds);
+    // Nor may what it relies on be taken back by the one who has written it.
+    const names = [...new Set([...moved, ...(record ? tentativeIn(record) : [])])];
     const choosing = { before: continued, token: access, names };
     // Before it takes effect, also where the refresh token stays the same: it does not know of it.
     const kept =
       names.length > 0 ? await sessions.advance(standing, choosing, snapshot.marks) : standing;
     if (!kept) return undefined;
-    // To be told of the tip once more is no use of it: it stays as it is.
-    const isUse = token === presented;
-    const refresh = isUse ? (mint.refreshTokenFor(access, token) as VerifiedToken) : token;
-    // Signed before it is written: what cannot be signed must not replace what works.
-    const issued = mint.sign(access, refresh);
+    await sessions.settle(access, kept, standing);
     if (isUse && (await denyList.supersede(token, refresh, 'refresh'))) return undefined;
     // Into a tenant, say, that has been revoked since: the session must not go on beside it.
     const now = await sessions.read(presented);
     if (hasMoved(kept.record, now.record)) return undefined;
-    await sessions.settle(access, now, standing);
     const { sub, sid, jti } = access;
     const ids = { sub, sid, jti, refreshJti: refresh.jti, predecessor: presented.jti };
     this.parts.events.emit('reissued', { ...ids, why: 'refresh-token' });

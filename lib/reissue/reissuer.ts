@@ -1,4 +1,4 @@
-import { type DenyList, missingScopes } from '../deny-list/deny-list.js';
+import type { DenyList } from '../deny-list/deny-list.js';
 import type { Look } from '../deny-list/look.js';
 import type { MarkSnapshot } from '../deny-list/marks.js';
 import type { TokenEvents } from '../events/token-events.js';
@@ -13,6 +13,7 @@ import {
 import { type Choosing, chosenClaims } from '../session/choosing.js';
 import type { SessionKeeper } from '../session/session-keeper.js';
 import { newestIn } from '../session/session-record.js';
+import type { StandingRecord } from '../session/session-records.js';
 import type { IssuedToken } from '../token/issued-token.js';
 import type { TokenMint } from '../token/token-mint.js';
 import type { Claims, VerifiedToken } from '../token/verified-token.js';
@@ -68,36 +69,20 @@ export class Reissuer {
     const names = chosenClaims(predecessor, successor, changes, this.scopeClaims);
     const choosing: Choosing = { before: predecessor, token: successor, names };
     // Before it takes effect: what is answered as done must be found by the next refresh.
-    if (names.length > 0) await this.sessions?.keep(choosing, known, changes !== undefined);
+    await this.keep({ ...choosing, isTentative: !changes }, known);
     const winner = await this.denyList.supersede(predecessor, successor);
     if (winner) {
       // Where the session is, the winner says.
-      if (!changes) await this.correct({ ...choosing, token: winner, insteadOf: successor.jti });
-      await this.settle(predecessor, winner);
+      if (!changes) await this.keep({ ...choosing, token: winner, insteadOf: successor.jti });
       return { successor: winner };
     }
-    await this.settle(predecessor, successor);
     const { sub, sid, jti } = successor;
     this.events.emit('reissued', { sub, sid, jti, predecessor: predecessor.jti, why: request.why });
     return { successor, issued };
   }
 
-  private async correct(choosing: Choosing): Promise<void> {
-    if (choosing.names.length > 0) await this.sessions?.keep(choosing);
-  }
-
-  /**
-   * Whoever goes from a token to its successor, and leaves a scope by that, asks whether that had been
-   * revoked: the successor is not in it any more, and nothing else would end it.
-   */
-  private async settle(predecessor: VerifiedToken, successor: VerifiedToken): Promise<void> {
-    if (!this.sessions || !this.hasLeft(predecessor, successor)) return;
-    await this.sessions.settle(predecessor, await this.sessions.read(predecessor));
-  }
-
-  private hasLeft(predecessor: VerifiedToken, successor: VerifiedToken): boolean {
-    const [before, after] = [predecessor, successor].map((token) => this.denyList.scopesOf(token));
-    return missingScopes(before ?? [], after ?? []).length > 0;
+  private async keep(choosing: Choosing, known?: StandingRecord): Promise<void> {
+    if (choosing.names.length > 0) await this.sessions?.keep(choosing, known);
   }
 
   /**

@@ -13,6 +13,8 @@ export interface Choosing {
   readonly token: VerifiedToken;
   /** The claims that were chosen. */
   readonly names: readonly string[];
+  /** The token may still come too late, and take it back: a move by the source, not yet in effect. */
+  readonly isTentative?: boolean;
   /** A token that was to hold them and came too late: what others have set since then stands. */
   readonly insteadOf?: string | undefined;
 }
@@ -44,11 +46,12 @@ export function withChoices(
   choosing: Choosing,
   { scopeClaims, marks }: Surroundings,
 ): SessionRecord {
-  const { before, token, names, insteadOf } = choosing;
+  const { before, token, names, insteadOf, isTentative } = choosing;
+  const by = { jti: token.jti, ...(isTentative && { tentative: true }) };
   const choices: Record<string, Choice> = { ...record?.choices };
   for (const name of names) {
     if (insteadOf !== undefined && choices[name]?.jti !== insteadOf) continue;
-    choices[name] = { value: token[name], jti: token.jti };
+    choices[name] = { value: token[name], ...by };
   }
   const known = [...(record?.revoked ?? []), ...(before.seen.revoked ?? [])];
   // A mark that another one has replaced is not met again: without this the record would only grow.

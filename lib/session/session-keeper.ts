@@ -41,15 +41,16 @@ export class SessionKeeper {
 
   /**
    * For who goes on from an access token, which does not know where else the session has been. Of two
-   * that change it at once the later one counts.
+   * that change it at once the later one counts. What it leaves by that is settled.
    *
    * @param known what stands there, where the caller has read it
-   * @param isExplicit it must stand by itself, though another token have chosen the same
    * @throws TokenRevokedError where the session was in a scope that has been revoked
    * @throws DenyListUnavailableError where it is not confirmed
    */
-  async keep(choosing: Choosing, known: StandingRecord = {}, isExplicit = false): Promise<void> {
-    const { before, token } = choosing;
+  async keep(choosing: Choosing, known: StandingRecord = {}): Promise<void> {
+    const { before, token, isTentative, insteadOf } = choosing;
+    // Refreshes are to bring newer tokens than one that was made by a choice, though it be the same again.
+    const isChoice = !isTentative && insteadOf === undefined;
     let standing = known;
     for (let attempt = 0; attempt < EXCHANGE_ATTEMPTS; attempt++) {
       const { record } = standing;
@@ -62,9 +63,9 @@ export class SessionKeeper {
       const marks = judgement?.marks;
       const next = withChoices(record, choosing, { scopeClaims: this.scopeClaims, marks });
       const isNews = !record || !addsNothing(next, record) || leavesMore(next, record);
-      if (!isNews && !isExplicit) return;
+      if (!isNews && !isChoice) return this.settle(before, standing, standing);
       const result = await this.records.exchange(token, standing, next);
-      if (result.written) return;
+      if (result.written) return this.settle(before, result.standing);
       standing = result.standing;
     }
     throw new DenyListUnavailableError('Too many changes to one session at once.');
@@ -90,12 +91,12 @@ export class SessionKeeper {
   }
 
   /**
-   * After the record was written, and before what it says is handed out: ends the session where a scope
-   * that it has left had been revoked before.
+   * After the record was written, and before anything is replaced by what it says: ends the session
+   * where a scope that it has left had been revoked before.
    *
    * @param judged what the caller has read before it judged the session
    * @throws TokenRevokedError
-   * @throws DenyListUnavailableError: nobody knows
+   * @throws DenyListUnavailableError: nobody knows, and nothing was consumed
    */
   async settle(
     session: VerifiedToken,

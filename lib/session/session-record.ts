@@ -28,6 +28,8 @@ export interface Choice {
   /** Absent: the claim is gone. */
   readonly value?: unknown;
   readonly jti: string;
+  /** That token may still come too late and take it back: nobody relies on it without a word. */
+  readonly tentative?: boolean;
 }
 
 /** A token with what its session has chosen since it was made, and what that knows. */
@@ -56,13 +58,16 @@ export function asJudged(token: VerifiedToken, record: SessionRecord | undefined
   return withClaims(current, claims);
 }
 
-/** Whether a record says nothing that the other does not. What they have left is another matter. */
+/**
+ * Whether a record says nothing that the other does not, for sure. What they have left is another matter.
+ */
 export function addsNothing(record: SessionRecord, other: SessionRecord): boolean {
   return (
     record.revoked.every((id) => other.revoked.includes(id)) &&
-    Object.entries(record.choices).every(([name, { value }]) => {
+    Object.entries(record.choices).every(([name, { value, jti }]) => {
       const choice = other.choices[name];
-      return choice !== undefined && isDeepStrictEqual(choice.value, value);
+      if (choice === undefined || (choice.tentative && choice.jti !== jti)) return false;
+      return isDeepStrictEqual(choice.value, value);
     })
   );
 }
@@ -70,6 +75,11 @@ export function addsNothing(record: SessionRecord, other: SessionRecord): boolea
 /** Whether a record has left a scope that the other has not. */
 export function leavesMore(record: SessionRecord, other: SessionRecord): boolean {
   return missingScopes(record.left ?? [], other.left ?? []).length > 0;
+}
+
+/** The claims about which a record is not sure. */
+export function tentativeIn({ choices }: SessionRecord): string[] {
+  return Object.keys(choices).filter((name) => choices[name]?.tentative);
 }
 
 /** The newest token that has chosen something. */

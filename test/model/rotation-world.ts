@@ -122,7 +122,9 @@ export class RotationWorld implements Stage {
   /** Where the session is by its record, if it has left the first tenant. */
   private place(): { isSure: boolean } | undefined {
     const record = this.recordOf(this.first);
-    return record && { isSure: record.left === undefined };
+    const { value = 'acme', tentative = false } = record?.choices.tenant ?? {};
+    if (value === 'acme') return undefined;
+    return { isSure: record?.left === undefined && !tentative };
   }
 
   async revoke(process: 0 | 1, how: 'session' | 'subject' | 'tenant'): Promise<void> {

@@ -224,7 +224,7 @@ describe('of two changes the one that was written last is kept', () => {
     expect(tips).toContain(await tenantAfterRefresh(assembly, first));
   });
 
-  it('though it was the same as that of a token which came too late, and takes its own back', async () => {
+  it('though it was the same as that of a token which came too late, and was taken back', async () => {
     const { assembly, first, one, two } = await tabs();
     const [late, fast] = ['globex', 'initech'].map((tenant) =>
       service({ claims: () => ({ tenant }) }),
