@@ -114,6 +114,7 @@ async function measure(
       tokens: tokens.slice(0, tokenCount),
     };
     await load.call('prepare', target);
+    await load.call('once', { target: contender.name, connections });
     await run(contender.name, warmUp);
   }
   return interleave([...byName.keys()], rounds, async (name) => {
