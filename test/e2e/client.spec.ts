@@ -741,10 +741,12 @@ describe('A refresh', () => {
   it('waits as long as a 503 says, and tries again', async () => {
     clock.advance('16m');
     users.fail('throws');
-    const began = performance.now();
+    const way = place.proxy.holdAnswer(REFRESH);
     const request = client.fetch('/me');
-    await eventually(() => expect(place.proxy.count(REFRESH)).toBe(1));
+    await way.arrived();
     users.recover();
+    const began = performance.now();
+    way.release();
     expect(await statusOf(request)).toBe(200);
     expect(performance.now() - began).toBeGreaterThan(990);
     expect(place.proxy.count(REFRESH)).toBe(2);

@@ -115,7 +115,7 @@ describe('at boot', () => {
               await store.write('jst:a', 'x', 1_000);
               await store.removeIfUnchanged?.('jst:a', 'x');
             };
-      await expect(ask()).rejects.toThrow(/not what the script calls/);
+      await expect(ask()).rejects.toThrow(/what the scripts call/);
       await expect(ask()).rejects.toBeInstanceOf(StoreAnswerError);
     },
   );
