@@ -9,19 +9,18 @@ import {
 } from '../delivery/credential-reader.js';
 import type { AnyRequest, AnyResponse } from '../delivery/raw-http.js';
 import { TokenDelivery } from '../delivery/token-delivery.js';
-import { TokenInvalidError, TokenMissingError, WrongContextError } from '../jwt-state.errors.js';
+import { WrongContextError } from '../jwt-state.errors.js';
 import { RefreshCredentials } from '../refresh/refresh-credentials.js';
 import { type ResolvedToken, type StalePolicy, TokenResolver } from '../reissue/token-resolver.js';
 import type { VerifiedToken } from '../token/verified-token.js';
-import { JwtStateStrategy, KeyLookupFailure } from './jwt-state.strategy.js';
-
+import { JwtStateStrategy, refusalOf } from './jwt-state.strategy.js';
 import { requestToken, setRequestToken } from './request-token.js';
 import { type RouteTraits, RouteTraitsReader } from './route-traits.js';
 
 /**
  * Lets a request run with the claims that are true now, or not at all.
  *
- * passport checks signature and claims, then the deny list is asked in one round trip. A stale
+ * passport-jwt checks the signature, then the deny list is asked in one round trip. A stale
  * token is replaced on the way, and the response carries the new one. `request.user` holds the
  * effective claims.
  *
@@ -40,7 +39,7 @@ import { type RouteTraits, RouteTraitsReader } from './route-traits.js';
 @Injectable()
 export class JwtStateGuard extends AuthGuard() {
   private readonly traits: RouteTraitsReader;
-  /** Whether nobody has changed how passport is used: only then may it be passed by. */
+  /** Whether nobody has changed how passport is used: only then may its machinery be passed by. */
   private readonly isPlain: boolean;
 
   constructor(
@@ -57,9 +56,11 @@ export class JwtStateGuard extends AuthGuard() {
     const options = { defaultStrategy: strategy.name };
     Object.defineProperty(this, 'options', { get: () => options, set: () => {} });
     this.traits = new RouteTraitsReader(reflector);
+    const own = JwtStateGuard.prototype;
     this.isPlain =
       strategy.constructor === JwtStateStrategy &&
-      this.handleRequest === JwtStateGuard.prototype.handleRequest;
+      this.handleRequest === own.handleRequest &&
+      this.getAuthenticateOptions === own.getAuthenticateOptions;
   }
 
   override canActivate(context: ExecutionContext): boolean | Promise<boolean> {
@@ -88,19 +89,27 @@ export class JwtStateGuard extends AuthGuard() {
     }
   }
 
-  /** A token's first sight is passport's. */
+  /** A token's first sight is passport-jwt's. */
   private async authenticate(
     context: ExecutionContext,
     request: AnyRequest,
     credential: Credential | undefined,
   ): Promise<true> {
+    let presented: VerifiedToken;
     try {
-      await super.canActivate(context);
+      presented = await (this.isPlain
+        ? this.strategy.check(request)
+        : this.throughPassport(context));
     } catch (error) {
       return this.refuse(context, request, error);
     }
-    const presented = request.user as VerifiedToken;
     return this.resolve(context, request, presented, credential?.origin ?? 'header');
+  }
+
+  /** All of it, where an application has put something of its own into it. */
+  private async throughPassport(context: ExecutionContext): Promise<VerifiedToken> {
+    await super.canActivate(context);
+    return this.getRequest(context).user as VerifiedToken;
   }
 
   /** The deny list has to be asked, or has something to say. */
@@ -142,12 +151,7 @@ export class JwtStateGuard extends AuthGuard() {
   override handleRequest<T>(error: unknown, user: T | false, info: unknown): T {
     if (error) throw error;
     if (user) return user;
-    // passport-jwt takes whatever keeps it from finding a key for a reason to refuse the token.
-    if (info instanceof KeyLookupFailure) throw info.cause;
-    const isMissing = info instanceof Error && info.message === 'No auth token';
-    throw isMissing
-      ? new TokenMissingError()
-      : new TokenInvalidError('its signature does not match');
+    throw refusalOf(info);
   }
 
   private isRefresh(request: AnyRequest): boolean {

@@ -6,6 +6,7 @@ import { Strategy } from 'passport-jwt';
 import { v7 as uuidv7 } from 'uuid';
 import type { CredentialReader } from '../delivery/credential-reader.js';
 import type { AnyRequest } from '../delivery/raw-http.js';
+import { TokenInvalidError, TokenMissingError } from '../jwt-state.errors.js';
 import type { Candidate, TokenVerifier } from '../token/token-verifier.js';
 import type { VerifiedToken } from '../token/verified-token.js';
 
@@ -17,8 +18,18 @@ interface UnderWay {
 }
 
 /** Tells what went wrong on the way to the key from a signature that does not match. */
-export class KeyLookupFailure {
+class KeyLookupFailure {
   constructor(readonly cause: unknown) {}
+}
+
+/** Why passport-jwt has refused, in this module's terms. */
+export function refusalOf(info: unknown): unknown {
+  // It takes whatever keeps it from finding a key for a reason to refuse the token.
+  if (info instanceof KeyLookupFailure) return info.cause;
+  const isMissing = info instanceof Error && info.message === 'No auth token';
+  return isMissing
+    ? new TokenMissingError()
+    : new TokenInvalidError('its signature does not match');
 }
 
 /** Its types know of no `KeyObject`. */
@@ -75,6 +86,26 @@ export class JwtStateStrategy extends PassportStrategy(Strategy) implements OnAp
     const token = this.verifier.accept(payload, candidate);
     this.verifier.remember({ text, token, candidate, key });
     return token;
+  }
+
+  /**
+   * passport-jwt by itself, for a token's first sight. `passport.authenticate()` would assign a
+   * handful of function literals to the attempt. V8 puts such functions into the old space, where
+   * they hold their request until the next full collection, and takes the allocations of a request
+   * for long-lived from then on.
+   *
+   * @throws what {@link refusalOf} makes of it, and what `validate` or the look for the key throws
+   */
+  check(request: AnyRequest): Promise<VerifiedToken> {
+    return new Promise((resolve, reject) => {
+      const outcome = {
+        success: resolve,
+        fail: (info: unknown) => reject(refusalOf(info)),
+        error: reject,
+      };
+      const attempt: this = Object.assign(Object.create(this), outcome);
+      attempt.authenticate(request as never);
+    });
   }
 
   /** A token that was checked before. @throws TokenInvalidError, TokenExpiredError */

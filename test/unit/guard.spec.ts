@@ -21,12 +21,12 @@ afterEach(() => {
   for (const strategy of opened.splice(0)) strategy.onApplicationShutdown();
 });
 
-/** How the guard answers a token, and what it has written beside. */
-async function guarded(assembly: Assembly, token: string) {
+/** Asks the guard of a service about a token. */
+function guardOf(assembly: Assembly, Guard = JwtStateGuard) {
   const { credentials, verifier, resolver, delivery, refreshCredentials } = assembly;
   const strategy = new JwtStateStrategy(credentials, verifier);
   opened.push(strategy);
-  const guard = new JwtStateGuard(
+  const guard = new Guard(
     new Reflector(),
     strategy,
     credentials,
@@ -34,25 +34,77 @@ async function guarded(assembly: Assembly, token: string) {
     delivery,
     refreshCredentials,
   );
-  const request = new IncomingMessage(new Socket());
-  request.rawHeaders.push('Authorization', `Bearer ${token}`);
-  const response = new ServerResponse(request);
-  class Controller {
-    route() {}
-  }
-  const context = new ExecutionContextHost(
-    [request, response],
-    Controller,
-    Controller.prototype.route,
-  );
-  const outcome = await Promise.resolve(guard.canActivate(context)).catch((thrown) => ({ thrown }));
-  return {
-    thrown: outcome instanceof Object ? outcome.thrown : undefined,
-    ran: outcome === true,
-    challenge: response.getHeader('WWW-Authenticate'),
-    user: (request as { user?: unknown }).user,
+  return async (token: string) => {
+    const request: IncomingMessage & { user?: unknown } = new IncomingMessage(new Socket());
+    request.rawHeaders.push('Authorization', `Bearer ${token}`);
+    const response = new ServerResponse(request);
+    const context = new ExecutionContextHost([request, response], Routes, Routes.prototype.route);
+    const asked = Promise.resolve(guard.canActivate(context));
+    const outcome = await asked.catch((thrown) => ({ thrown }));
+    return {
+      thrown: outcome instanceof Object ? outcome.thrown : undefined,
+      ran: outcome === true,
+      challenge: response.getHeader('WWW-Authenticate'),
+      user: request.user,
+      request,
+    };
   };
 }
+
+class Routes {
+  route() {}
+}
+
+/** How the guard answers a token, and what it has written beside. */
+const guarded = (assembly: Assembly, token: string) => guardOf(assembly)(token);
+
+describe('passport', () => {
+  it('leaves nothing on a request, be its token a new one or a known one', async () => {
+    const assembly = assembled();
+    const ask = guardOf(assembly);
+    const { accessToken } = await assembly.tokens.issue('alice');
+    for (const sight of ['first', 'second']) {
+      const { ran, request } = await ask(accessToken);
+      const left = ['login', 'logIn', 'isAuthenticated', '_sessionManager', 'authInfo'];
+      const added = left.filter((name) => name in request);
+      expect({ sight, ran, added }).toEqual({ sight, ran: true, added: [] });
+    }
+  });
+
+  it('asks a guard with a handleRequest of its own about every request', async () => {
+    const seen: unknown[] = [];
+    class OwnGuard extends JwtStateGuard {
+      override handleRequest<T>(error: unknown, user: T | false, info: unknown): T {
+        seen.push(user && (user as { sub?: string }).sub);
+        return super.handleRequest(error, user, info);
+      }
+    }
+    const assembly = assembled();
+    const ask = guardOf(assembly, OwnGuard);
+    const { accessToken } = await assembly.tokens.issue('alice');
+    const first = await ask(accessToken);
+    const second = await ask(accessToken);
+    const forged = await ask(`${accessToken.slice(0, -4)}AAAA`);
+    expect([first.ran, second.ran, forged.ran]).toEqual([true, true, false]);
+    expect(forged.thrown).toMatchObject({ code: 'TOKEN_INVALID' });
+    expect(seen).toEqual(['alice', 'alice', false]);
+  });
+
+  it('is given the options of a guard that has some', async () => {
+    let asked = 0;
+    class OwnGuard extends JwtStateGuard {
+      override getAuthenticateOptions() {
+        asked += 1;
+        return { session: false };
+      }
+    }
+    const assembly = assembled();
+    const ask = guardOf(assembly, OwnGuard);
+    const { accessToken } = await assembly.tokens.issue('alice');
+    expect([(await ask(accessToken)).ran, (await ask(accessToken)).ran]).toEqual([true, true]);
+    expect(asked).toBe(2);
+  });
+});
 
 describe('a look for the key that fails', () => {
   /** A service whose keys are found so, and a token that is signed as it should be. */
