@@ -84,8 +84,8 @@ export interface DenyListStore {
   readonly ephemeral: boolean;
 
   /**
-   * Another one whenever what {@link near} would recall may have changed, save by an entry's coming to
-   * its end; `undefined`: nobody can say.
+   * Another one whenever something that {@link near} has recalled may have changed, or would not be
+   * recalled any more, save by an entry's coming to its end; `undefined`: nobody can say.
    */
   readonly version?: number | undefined;
 

@@ -9,6 +9,8 @@ export type Known = string | null;
 export class KnownValues {
   private young = new Map<string, Known>();
   private old = new Map<string, Known>();
+  /** Counts what has gone, be it one value or many: as long as it stays, nothing has. */
+  losses = 0;
   private readonly generation: number;
 
   /** @param size how many are kept at most */
@@ -32,6 +34,7 @@ export class KnownValues {
   set(key: string, value: Known): void {
     if (this.generation === 0) return;
     if (this.young.size >= this.generation && !this.young.has(key)) {
+      if (this.old.size > 0) this.losses += 1;
       this.old = this.young;
       this.young = new Map();
     }
@@ -39,11 +42,13 @@ export class KnownValues {
   }
 
   delete(key: string): void {
-    this.young.delete(key);
-    this.old.delete(key);
+    const isYoung = this.young.delete(key);
+    const isOld = this.old.delete(key);
+    if (isYoung || isOld) this.losses += 1;
   }
 
   clear(): void {
+    this.losses += 1;
     this.young = new Map();
     this.old = new Map();
   }

@@ -40,8 +40,6 @@ export class NearValues {
   /** Counts the news of keys that somebody waits for. */
   private moment = 0;
   private isHearing = false;
-  /** Counts what has changed in the values that are known. */
-  private changes = 0;
   private trustedUntil = Number.NEGATIVE_INFINITY;
 
   /**
@@ -61,9 +59,13 @@ export class NearValues {
     return this.known.size;
   }
 
-  /** Another one whenever what is known may have changed; `undefined` while none may be believed. */
+  /**
+   * Another one whenever a value that was known is so no more; `undefined` while none may be believed.
+   * News of what this process has never asked for, which is most of what a large deployment sends,
+   * changes nothing here.
+   */
   get version(): number | undefined {
-    return this.now() < this.trustedUntil ? this.changes : undefined;
+    return this.now() < this.trustedUntil ? this.known.losses : undefined;
   }
 
   /** How many keys somebody waits for. */
@@ -137,7 +139,6 @@ export class NearValues {
 
   /** This entry has changed, or is about to. */
   invalidate(key: string): void {
-    this.changes += 1;
     this.known.delete(key);
     const pending = this.pending.get(key);
     if (!pending) return;
@@ -147,7 +148,6 @@ export class NearValues {
 
   /** Every entry may have changed. */
   clear(): void {
-    this.changes += 1;
     this.generation += 1;
     this.known.clear();
   }

@@ -38,6 +38,72 @@ describe('the near copy', () => {
     expect(values.recall(['b'])).toBeUndefined();
   });
 
+  describe('has another version', () => {
+    it('when something it knew has changed, and not for news of anything else', () => {
+      const { values, learn } = near();
+      learn({ a: '1', b: undefined });
+      const before = values.version;
+      values.invalidate('never asked for');
+      learn({ c: undefined });
+      expect(values.version).toBe(before);
+      values.invalidate('b');
+      expect(values.version).not.toBe(before);
+      const after = values.version;
+      values.invalidate('b');
+      expect(values.version).toBe(after);
+    });
+
+    it('when something it knew has been dropped for something else', () => {
+      const { values, learn } = near(4);
+      learn({ a: '1' });
+      const before = values.version;
+      // News of it would not be noticed any more.
+      for (const key of ['b', 'c', 'd', 'e']) learn({ [key]: undefined });
+      expect(values.recall(['a'])).toBeUndefined();
+      expect(values.version).not.toBe(before);
+    });
+
+    it('when everything may have changed, and none while nothing may be believed', () => {
+      const { values, clock, learn } = near();
+      learn({ a: '1' });
+      const before = values.version;
+      values.clear();
+      expect(values.version).not.toBe(before);
+      clock.time += LEASE;
+      expect(values.version).toBeUndefined();
+      values.deafen();
+      expect(values.version).toBeUndefined();
+    });
+
+    it('whenever what it recalls is no longer what it recalled before: anything at all', () => {
+      const key = fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f');
+      const step = fc.oneof(
+        fc.record({ does: fc.constant('learn' as const), key, value: fc.option(fc.constant('1')) }),
+        fc.record({ does: fc.constant('invalidate' as const), key }),
+        fc.record({ does: fc.constant('clear' as const), key }),
+      );
+      fc.assert(
+        fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+          const { values, learn } = near(4);
+          learn({ start: '1' });
+          const recalled = new Map<string, { version: number | undefined; value: unknown }>();
+          for (const { does, key, ...rest } of steps) {
+            // A value changes by a write, and of that there is news.
+            if (does === 'learn' && values.recallOne(key) === undefined) {
+              learn({ [key]: (rest as { value: string | null }).value ?? undefined });
+            } else if (does === 'invalidate') values.invalidate(key);
+            else if (does === 'clear') values.clear();
+            const value = values.recallOne(key);
+            if (value !== undefined) recalled.set(key, { version: values.version, value });
+            for (const [name, then] of recalled) {
+              if (then.version === values.version) expect(values.recallOne(name)).toBe(then.value);
+            }
+          }
+        }),
+      );
+    });
+  });
+
   it('does not keep an answer that news has overtaken', () => {
     const { values } = near();
     const question = values.ask(['a', 'b']);
