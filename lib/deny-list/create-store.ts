@@ -33,7 +33,8 @@ export async function openStore(
   const listener = tellingOf(clock, events);
   const store = createBoundedStore(config, clock, events, listener);
   const { cache, prefix, isOn, lookupTimeout: deadline } = config.denyList;
-  if (isOn && cache) await nativeStoreIn(cache)?.open({ prefix, deadline, listener, clock });
+  const names = new DenyListKeys(prefix);
+  if (isOn && cache) await nativeStoreIn(cache)?.open({ names, deadline, listener, clock });
   return store;
 }
 

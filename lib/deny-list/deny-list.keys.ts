@@ -1,28 +1,41 @@
 import { createHash } from 'node:crypto';
 import type { Scope } from './scopes.js';
 
+/** A refresh token is replaced at every use, and its successor stays findable while it lives. */
+export type TokenKind = 'access' | 'refresh';
+
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 /**
- * The names of the records. `<prefix><kind>:<id>`, where the id has a fixed alphabet and length:
+ * The names of the records. `<prefix><kind>:<id>`, and `<prefix>r:<kind>:<id>` of a refresh token, where the id has a fixed alphabet and length:
  * whatever a claim holds, it can neither meet another value nor leave its kind.
  */
 export class DenyListKeys {
   /** The epoch of the store. */
   readonly witness: string;
 
-  constructor(private readonly prefix: string) {
+  constructor(readonly prefix: string) {
     this.witness = `${prefix}witness`;
   }
 
+  /**
+   * How the names begin that a guard asks for with every request. Nobody else's records are worth a copy in
+   * each process, or news of every change: those of refresh tokens and of sessions are by far the most,
+   * and read only where they are written.
+   */
+  get asked(): readonly string[] {
+    const kinds = ['next:', 'jti:', 'sid:', 'revoked', 'stale:'];
+    return [...kinds.map((kind) => `${this.prefix}${kind}`), this.witness];
+  }
+
   /** The signed successor of a token. */
-  next(jti: string): string {
-    return `${this.prefix}next:${encodeId(jti)}`;
+  next(jti: string, of: TokenKind): string {
+    return `${this.prefix}${beginning(of)}next:${encodeId(jti)}`;
   }
 
   /** That a token is superseded. */
-  jti(jti: string): string {
-    return `${this.prefix}jti:${encodeId(jti)}`;
+  jti(jti: string, of: TokenKind): string {
+    return `${this.prefix}${beginning(of)}jti:${encodeId(jti)}`;
   }
 
   /** That a session is revoked. */
@@ -46,6 +59,10 @@ export class DenyListKeys {
   stale(scope: Scope): string {
     return `${this.prefix}stale:${scope.name}:${encodeId(scope.value)}`;
   }
+}
+
+function beginning(of: TokenKind): string {
+  return of === 'refresh' ? 'r:' : '';
 }
 
 /**

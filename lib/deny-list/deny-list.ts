@@ -8,7 +8,7 @@ import {
 } from '../jwt-state.errors.js';
 import type { VerifiedToken } from '../token/verified-token.js';
 import { mayHaveHappened } from './bounded.store.js';
-import type { DenyListKeys } from './deny-list.keys.js';
+import type { DenyListKeys, TokenKind } from './deny-list.keys.js';
 import type { DenyListStore, Entry, Standing } from './deny-list.store.js';
 import type { Look } from './look.js';
 import { LookPlan, MarkPlan } from './look-plan.js';
@@ -34,9 +34,6 @@ import type { Successor, SuccessorCodec } from './successor.js';
 import { judge } from './verdict.js';
 import { Withdrawals } from './withdrawals.js';
 import { Witness } from './witness.js';
-
-/** A refresh token is replaced at every use, and its successor stays findable while it lives. */
-export type TokenKind = 'access' | 'refresh';
 
 export interface DenyListSettings {
   readonly onLoss: 'reject' | 'reissue' | 'accept';
@@ -177,12 +174,12 @@ export class DenyList {
   async lookInStore(token: VerifiedToken, kind: TokenKind = 'access'): Promise<Look> {
     // Tokens that are accepted here must be denied for as long as they live, whoever denies them.
     if (!this.witness.isAnnounced) await this.announceIfPossible();
-    const plan = this.planOf(token);
+    const plan = this.planOf(token, kind);
     const readAt = this.clock.now();
     const records = plan.parse(await this.store.read(plan.keys), this.witness);
     return this.isComplete(token, records)
       ? this.judged(token, plan, records, undefined, readAt)
-      : this.askFurther(token, kind, plan, records, readAt);
+      : this.askFurther(token, plan, records, readAt);
   }
 
   /** Who may only read accepts tokens all the same: others have announced them, as a rule. */
@@ -196,10 +193,10 @@ export class DenyList {
   }
 
   /** What to read of a token never changes. */
-  private planOf(token: VerifiedToken): LookPlan {
+  private planOf(token: VerifiedToken, kind: TokenKind = 'access'): LookPlan {
     const known = this.plans.get(token);
-    if (known) return known;
-    const plan = new LookPlan(token, this.scopesOf(token), this.keys);
+    if (known?.kind === kind) return known;
+    const plan = new LookPlan(token, kind, this.scopesOf(token), this.keys);
     this.plans.set(token, plan);
     return plan;
   }
@@ -211,7 +208,6 @@ export class DenyList {
 
   private async askFurther(
     token: VerifiedToken,
-    kind: TokenKind,
     plan: LookPlan,
     first: Records,
     readAt: number,
@@ -228,19 +224,19 @@ export class DenyList {
     const oldest = this.clock.now() - this.nextLifetime;
     if (records.next === undefined && isMissingNext(records.token, oldest)) {
       // Two slots of a cluster are not read at one moment: it may have been written in between.
-      records = { ...records, ...(await this.readNext(token)) };
+      records = { ...records, ...(await this.readNext(token, plan.kind)) };
     }
     if (records.next === undefined) return this.judged(token, plan, records, undefined, readAt);
     let successor = await this.successors.decode(token, records.next, this.clock.now());
     if (successor && !records.token) {
-      if (kind === 'access') successor = { ...successor, at: this.graceStart(successor.at) };
-      await this.writeTokenRecord(token, successor).catch(() => {});
+      if (plan.kind === 'access') successor = { ...successor, at: this.graceStart(successor.at) };
+      await this.writeTokenRecord(token, successor, plan.kind).catch(() => {});
     }
     return this.judged(token, plan, records, successor, readAt);
   }
 
-  private async readNext({ jti }: VerifiedToken): Promise<Pick<Records, 'next'>> {
-    const [next] = await this.store.read([this.keys.next(jti)]);
+  private async readNext({ jti }: VerifiedToken, kind: TokenKind): Promise<Pick<Records, 'next'>> {
+    const [next] = await this.store.read([this.keys.next(jti, kind)]);
     return { next };
   }
 
@@ -355,7 +351,7 @@ export class DenyList {
     kind: TokenKind,
   ): Promise<readonly [Standing, Standing]> {
     const next: Entry = {
-      key: this.keys.next(token.jti),
+      key: this.keys.next(token.jti, kind),
       value: this.successors.encode(token, record),
       // A lost response must not end a session: a refresh token leads on for as long as it lives.
       ttl: kind === 'refresh' ? this.tokenLifetime(token) : this.nextLifetime,
@@ -363,8 +359,8 @@ export class DenyList {
     if (this.store.writeBothIfAbsent) return this.writeBoth(token, record, next, kind);
     const standing = await this.store.writeIfAbsent(next.key, next.value, next.ttl);
     if (standing !== undefined) return [standing, undefined];
-    const before = await this.writeTokenRecord(token, record).catch(() =>
-      this.completeLater(token, record),
+    const before = await this.writeTokenRecord(token, record, kind).catch(() =>
+      this.completeLater(token, record, kind),
     );
     return [undefined, before];
   }
@@ -384,7 +380,7 @@ export class DenyList {
   ): Promise<readonly [Standing, Standing]> {
     const { at, claims } = record;
     const value = formatSupersededAtOnce(at, claims.jti);
-    const jti = { ...this.tokenRecord(token, record), value };
+    const jti = { ...this.tokenRecord(token, record, kind), value };
     try {
       return await (this.store as Required<DenyListStore>).writeBothIfAbsent(next, jti);
     } catch (error) {
@@ -393,16 +389,20 @@ export class DenyList {
     }
   }
 
-  private tokenRecord(token: VerifiedToken, { at, claims }: Successor): Entry {
+  private tokenRecord(token: VerifiedToken, { at, claims }: Successor, kind: TokenKind): Entry {
     return {
-      key: this.keys.jti(token.jti),
+      key: this.keys.jti(token.jti, kind),
       value: formatSuperseded(at, claims.jti),
       ttl: this.tokenLifetime(token),
     };
   }
 
-  private writeTokenRecord(token: VerifiedToken, record: Successor): Promise<Standing> {
-    const { key, value, ttl } = this.tokenRecord(token, record);
+  private writeTokenRecord(
+    token: VerifiedToken,
+    record: Successor,
+    kind: TokenKind,
+  ): Promise<Standing> {
+    const { key, value, ttl } = this.tokenRecord(token, record, kind);
     return this.store.writeIfAbsent(key, value, ttl);
   }
 
@@ -410,11 +410,13 @@ export class DenyList {
    * `next` is what counts for now, so the client gets its token though `jti` was not confirmed. But
    * `next` ends, and the old token would be valid again: this goes on trying until then.
    */
-  private completeLater(token: VerifiedToken, record: Successor): undefined {
+  private completeLater(token: VerifiedToken, record: Successor, kind: TokenKind): undefined {
     const end = record.at + this.nextLifetime;
     const again = () => {
       if (this.isClosed || this.clock.now() >= end) return;
-      this.writeTokenRecord(token, record).catch(() => this.completeLater(token, record));
+      this.writeTokenRecord(token, record, kind).catch(() =>
+        this.completeLater(token, record, kind),
+      );
     };
     setTimeout(again, RETRY_AFTER_MS).unref();
   }

@@ -1,5 +1,5 @@
 import type { VerifiedToken } from '../token/verified-token.js';
-import type { DenyListKeys } from './deny-list.keys.js';
+import type { DenyListKeys, TokenKind } from './deny-list.keys.js';
 import type { Look } from './look.js';
 import { type Mark, parseRevokedOthers, parseStaleMark } from './marks.js';
 import { parseTokenRecord, type Records } from './records.js';
@@ -60,10 +60,15 @@ export class LookPlan {
   private quiet: Look | undefined;
   private quietAt: number | undefined;
 
-  constructor({ jti, sid }: VerifiedToken, scopes: readonly Scope[], names: DenyListKeys) {
+  constructor(
+    { jti, sid }: VerifiedToken,
+    readonly kind: TokenKind,
+    scopes: readonly Scope[],
+    names: DenyListKeys,
+  ) {
     this.scopes = scopes;
     this.marks = new MarkPlan(scopes, names);
-    this.keys = [names.next(jti), names.jti(jti), names.sid(sid), ...this.marks.keys];
+    this.keys = [names.next(jti, kind), names.jti(jti, kind), names.sid(sid), ...this.marks.keys];
   }
 
   /**

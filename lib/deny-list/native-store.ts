@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.js';
+import type { DenyListKeys } from './deny-list.keys.js';
 import type { DenyListStore } from './deny-list.store.js';
 
 /**
@@ -9,8 +10,7 @@ import type { DenyListStore } from './deny-list.store.js';
 export const NATIVE_STORE: unique symbol = Symbol.for('nestjs-jwt-state:native-store');
 
 export interface NativeStoreSettings {
-  /** Begins every key of the deny list. */
-  readonly prefix: string;
+  readonly names: DenyListKeys;
   /** The application's, for a store that has none of its own. */
   readonly clock?: Clock;
   /** For a store of several servers: how long each of them may take, in ms. */

@@ -11,6 +11,7 @@ import type { LinkCommands, RedisLink } from './redis-link.js';
 import type { RedisDenyListConfig } from './resolve-options.js';
 import { Sentries } from './sentries.js';
 import { Silence } from './silence.js';
+import { TrackedNames } from './tracked-names.js';
 import { Tracking } from './tracking.js';
 
 /** So often in a lease the server is asked whether it still answers. */
@@ -20,6 +21,7 @@ const BEATS_PER_LEASE = 4;
 interface Session {
   readonly supervisor: LinkSupervisor;
   readonly prefix: string;
+  readonly tracked: TrackedNames;
   readonly sentries: Sentries | undefined;
 }
 
@@ -58,27 +60,28 @@ export class RedisNativeStore implements NativeStore {
     return this.values?.version;
   }
 
-  async open({ prefix, deadline, listener: servers }: NativeStoreSettings): Promise<void> {
+  async open({ names, deadline, listener: servers }: NativeStoreSettings): Promise<void> {
     if (this.session) {
       throw new JwtStateConfigError(
         'This cache of redisDenyList() is in use already. Call it once for each module.',
       );
     }
     const logger = new Logger('JwtStateModule');
+    const tracked = new TrackedNames(names.asked);
     const supervisor = new LinkSupervisor(
       logger,
       (listener) => {
-        const tracking = this.values && new Tracking(this.values, prefix);
+        const tracking = this.values && new Tracking(this.values, tracked);
         const link = createLink(this.config, { tracking, deadline, servers }, listener);
         return { link, tracking };
       },
       () => this.session?.sentries?.checkNow(),
     );
-    const needsSentries = supervisor.link.isCluster && Sentries.areOfUse(prefix);
+    const needsSentries = supervisor.link.isCluster && Sentries.areOfUse(names);
     const sentries = needsSentries
-      ? new Sentries(() => supervisor.link.patientCommands, prefix, logger)
+      ? new Sentries(() => supervisor.link.patientCommands, names, logger)
       : undefined;
-    this.session = { supervisor, prefix, sentries };
+    this.session = { supervisor, prefix: names.prefix, tracked, sentries };
     try {
       await supervisor.open();
     } catch (error) {
@@ -103,10 +106,12 @@ export class RedisNativeStore implements NativeStore {
 
   async read(keys: readonly string[]): Promise<(string | undefined)[]> {
     const { commands, isCluster } = this.link;
-    const question = this.values?.ask(keys);
+    const isKept = keys.map((key) => this.isTracked(key));
+    const question = this.values?.ask(keys.filter((_, index) => isKept[index]));
     try {
       const answer = await this.silence.over(() => redisVerbs.read(commands, [...keys], isCluster));
-      if (question) this.values?.answered(question, answer);
+      const kept = answer.filter((_, index) => isKept[index]);
+      if (question) this.values?.answered(question, kept);
       return answer;
     } catch (error) {
       if (question) this.values?.unanswered(question);
@@ -183,7 +188,11 @@ export class RedisNativeStore implements NativeStore {
   }
 
   private invalidate(keys: readonly string[]): void {
-    for (const key of keys) this.values?.invalidate(key);
+    for (const key of keys) if (this.isTracked(key)) this.values?.invalidate(key);
+  }
+
+  private isTracked(key: string): boolean {
+    return this.session?.tracked.cover(key) ?? false;
   }
 
   /** Any read proves that the server answers, and a read of its own keys is always permitted. */

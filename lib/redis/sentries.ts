@@ -1,5 +1,5 @@
 import type { LoggerService } from '@nestjs/common';
-import { DenyListKeys } from '../deny-list/deny-list.keys.js';
+import type { DenyListKeys } from '../deny-list/deny-list.keys.js';
 import { newMarkId } from '../deny-list/marks.js';
 import { redisVerbs } from '../deny-list/redis.commands.js';
 import { withDeadline } from '../deny-list/with-deadline.js';
@@ -31,16 +31,16 @@ export class Sentries {
 
   constructor(
     private readonly commands: () => LinkCommands,
-    prefix: string,
+    { prefix, witness }: DenyListKeys,
     private readonly logger: Pick<LoggerService, 'error'>,
   ) {
-    this.witness = new DenyListKeys(prefix).witness;
-    this.marker = `${prefix}{${this.witness}}sentries`;
+    this.witness = witness;
+    this.marker = `${prefix}{${witness}}sentries`;
     this.sentries = spreadTags(SENTRIES).map((tag) => `${prefix}{${tag}}sentry`);
   }
 
   /** Whether they can tell more than the witness: a prefix with a hash tag puts all into one slot. */
-  static areOfUse(prefix: string): boolean {
+  static areOfUse({ prefix }: DenyListKeys): boolean {
     return !/[{}]/.test(prefix);
   }
 

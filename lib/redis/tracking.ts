@@ -1,5 +1,6 @@
 import { BasicPooledClientSideCache } from '@redis/client';
 import type { NearValues } from './near-values.js';
+import type { TrackedNames } from './tracked-names.js';
 
 /** Always permitted, and changes nothing: takes the place of a command that is not. */
 const NOTHING = ['HELLO'];
@@ -10,15 +11,15 @@ const NOTHING = ['HELLO'];
  * hangs leaves its answers standing. What remains is the wiring: tracking is switched on in the
  * handshake of each connection, before any other command, and news comes in between the answers.
  *
- * BCAST: the server remembers nothing per key. It tells of every change below the prefix, also of
- * keys that were never asked for.
+ * BCAST: the server remembers nothing per key. It tells of every change to the names that are tracked,
+ * also of keys that were never asked for.
  */
 export class Tracking extends BasicPooledClientSideCache {
   private near: NearValues | undefined;
 
   constructor(
     near: NearValues,
-    private readonly prefix: string,
+    private readonly names: TrackedNames,
   ) {
     super({ recordStats: false });
     this.near = near;
@@ -36,7 +37,8 @@ export class Tracking extends BasicPooledClientSideCache {
   override trackingOn(): string[] {
     if (!this.near) return NOTHING;
     this.near.hear();
-    return ['CLIENT', 'TRACKING', 'ON', 'BCAST', 'PREFIX', this.prefix];
+    const prefixes = this.names.beginnings.flatMap((beginning) => ['PREFIX', beginning]);
+    return ['CLIENT', 'TRACKING', 'ON', 'BCAST', ...prefixes];
   }
 
   override invalidate(key: { toString(): string } | null): void {

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { Logger, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { createClient } from '@redis/client';
+import { DenyListKeys } from '../../lib/deny-list/deny-list.keys.js';
 import { StoreAnswerError } from '../../lib/deny-list/deny-list.store.js';
 import { type NativeStore, nativeStoreOf } from '../../lib/deny-list/native-store.js';
 import { JwtStateConfigError, JwtStateModule, TokenService } from '../../lib/index.js';
@@ -47,16 +48,16 @@ function storeOf(options: RedisDenyListOptions): NativeStore {
 
 async function open(options: RedisDenyListOptions): Promise<NativeStore> {
   const store = storeOf(options);
-  await store.open({ prefix: 'jst:' });
+  await store.open({ names: new DenyListKeys('jst:') });
   return store;
 }
 
 const works = async (store: NativeStore) => {
-  await store.write('jst:a', 'x', 60_000);
-  expect(await store.read(['jst:a', 'jst:b'])).toEqual(['x', undefined]);
-  expect(await store.writeIfAbsent('jst:a', 'y', 60_000)).toBe('x');
-  expect(await store.writeIfUnchanged('jst:a', 'x', 'y', 60_000)).toEqual({ written: true });
-  expect(await store.read(['jst:a'])).toEqual(['y']);
+  await store.write('jst:jti:a', 'x', 60_000);
+  expect(await store.read(['jst:jti:a', 'jst:jti:b'])).toEqual(['x', undefined]);
+  expect(await store.writeIfAbsent('jst:jti:a', 'y', 60_000)).toBe('x');
+  expect(await store.writeIfUnchanged('jst:jti:a', 'x', 'y', 60_000)).toEqual({ written: true });
+  expect(await store.read(['jst:jti:a'])).toEqual(['y']);
 };
 
 describe('at boot', () => {
@@ -110,10 +111,10 @@ describe('at boot', () => {
       const store = await open(await account(`${ACL.replace(` ${right}`, '')} +client|tracking`));
       const ask =
         right === '+pttl'
-          ? () => store.write('jst:a', 'x', 1_000)
+          ? () => store.write('jst:jti:a', 'x', 1_000)
           : async () => {
-              await store.write('jst:a', 'x', 1_000);
-              await store.removeIfUnchanged?.('jst:a', 'x');
+              await store.write('jst:jti:a', 'x', 1_000);
+              await store.removeIfUnchanged?.('jst:jti:a', 'x');
             };
       await expect(ask()).rejects.toThrow(/what the scripts call/);
       await expect(ask()).rejects.toBeInstanceOf(StoreAnswerError);
@@ -128,15 +129,15 @@ describe('at boot', () => {
   it('an account without CLIENT TRACKING works without a near copy', async () => {
     const store = await open(await account(ACL));
     await until(async () =>
-      store.write('jst:a', 'x', 1_000).then(
+      store.write('jst:jti:a', 'x', 1_000).then(
         () => true,
         () => false,
       ),
     );
     await works(store);
-    expect(store.near?.recall(['jst:a'])).toBeUndefined();
-    expect(await store.near?.complete(['jst:a'])).toEqual(['y']);
-    expect(store.near?.recall(['jst:a'])).toBeUndefined();
+    expect(store.near?.recall(['jst:jti:a'])).toBeUndefined();
+    expect(await store.near?.complete(['jst:jti:a'])).toEqual(['y']);
+    expect(store.near?.recall(['jst:jti:a'])).toBeUndefined();
     expect(log.text).toContain('No near copy');
   });
 
@@ -144,7 +145,7 @@ describe('at boot', () => {
     const redis = await server('--requirepass', 'right');
     const url = redis.url.replace('//', '//:secret-but-wrong@');
     const store = await open({ url });
-    await expect(store.read(['jst:a'])).rejects.toBeDefined();
+    await expect(store.read(['jst:jti:a'])).rejects.toBeDefined();
     expect(log.text).toContain('WRONGPASS');
     expect(log.text).not.toContain('secret');
   });
@@ -157,8 +158,8 @@ describe('a server that is away', () => {
     const store = await open({ url: redis.url });
     expect(log.text).toMatch(/WARN No connection to Redis: ECONNREFUSED.*starts without/);
     const began = performance.now();
-    await expect(store.read(['jst:a'])).rejects.toBeDefined();
-    await expect(store.write('jst:a', 'x', 1_000)).rejects.toBeDefined();
+    await expect(store.read(['jst:jti:a'])).rejects.toBeDefined();
+    await expect(store.write('jst:jti:a', 'x', 1_000)).rejects.toBeDefined();
     expect(performance.now() - began).toBeLessThan(100);
     await redis.restart();
     await until(() => log.text.includes('ERROR'), 5_000);
@@ -186,7 +187,7 @@ describe('a server that is away', () => {
       await redis.restart();
       await until(
         async () =>
-          store.write('jst:a', 'x', 1_000).then(
+          store.write('jst:jti:a', 'x', 1_000).then(
             () => true,
             () => false,
           ),
@@ -202,15 +203,15 @@ describe('a server that is away', () => {
     endings.push(() => network.close());
     const store = await open({ url: network.url });
     await works(store);
-    await store.near?.complete(['jst:b']);
+    await store.near?.complete(['jst:jti:b']);
     network.swallow();
-    const lost = store.read(['jst:b']) as Promise<unknown>;
+    const lost = store.read(['jst:jti:b']) as Promise<unknown>;
     await sleep(1_100);
-    expect(store.near?.recall(['jst:b'])).toBeUndefined();
+    expect(store.near?.recall(['jst:jti:b'])).toBeUndefined();
     await expect(lost).rejects.toBeDefined();
     await until(
       async () =>
-        store.write('jst:a', 'x', 1_000).then(
+        store.write('jst:jti:a', 'x', 1_000).then(
           () => true,
           () => false,
         ),
@@ -218,11 +219,11 @@ describe('a server that is away', () => {
     );
     expect(log.text).toContain('connecting anew');
     await works(store);
-    await store.near?.complete(['jst:b']);
-    expect(store.near?.recall(['jst:b'])).toEqual([undefined]);
+    await store.near?.complete(['jst:jti:b']);
+    expect(store.near?.recall(['jst:jti:b'])).toEqual([undefined]);
     const client = await admin(redis);
-    await client.set('jst:b', 'x');
-    await until(() => store.near?.recall(['jst:b']) === undefined, 500);
+    await client.set('jst:jti:b', 'x');
+    await until(() => store.near?.recall(['jst:jti:b']) === undefined, 500);
     await sleep(1_500);
     // The one that was given up is closed.
     expect(network.open).toBe(1);
@@ -232,7 +233,7 @@ describe('a server that is away', () => {
     const redis = await server();
     const store = await open({ url: redis.url, commandsQueueMaxLength: 50 });
     redis.suspend();
-    const asked = Array.from({ length: 200 }, () => store.read(['jst:a']));
+    const asked = Array.from({ length: 200 }, () => store.read(['jst:jti:a']));
     const failed = await Promise.allSettled(asked.slice(60));
     expect(failed.every(({ status }) => status === 'rejected')).toBe(true);
     redis.resume();
@@ -256,12 +257,14 @@ describe('closing', () => {
     // The server hears of it a moment later.
     await until(async () => (await connections()) === 1);
     expect(store.near?.recall([])).toBeUndefined();
-    await expect(Promise.resolve().then(() => store.read(['jst:a']))).rejects.toThrow('not open');
+    await expect(Promise.resolve().then(() => store.read(['jst:jti:a']))).rejects.toThrow(
+      'not open',
+    );
 
-    await store.open({ prefix: 'jst:' });
+    await store.open({ names: new DenyListKeys('jst:') });
     await works(store);
     redis.suspend();
-    const asked = Promise.resolve(store.read(['jst:a'])).catch(() => 'lost');
+    const asked = Promise.resolve(store.read(['jst:jti:a'])).catch(() => 'lost');
     const began = performance.now();
     await store.close();
     expect(performance.now() - began).toBeLessThan(2_000);
@@ -398,22 +401,22 @@ describe('options', () => {
     await works(await open({ url, socket: { tls: true, ca: pem, family: 4 } as never }));
     log.clear();
     const untrusting = await open({ url });
-    await expect(untrusting.read(['jst:a'])).rejects.toBeDefined();
+    await expect(untrusting.read(['jst:jti:a'])).rejects.toBeDefined();
     expect(log.text).toMatch(/SELF_SIGNED/);
   });
 
   it('of accounts, databases and the prefix are passed on', async () => {
     const redis = await server('--requirepass', 'secret');
     const store = storeOf({ url: redis.url, password: 'secret', database: 3 });
-    await store.open({ prefix: 'other:' });
-    await store.near?.complete(['other:a']);
-    expect(store.near?.recall(['other:a'])).toEqual([undefined]);
+    await store.open({ names: new DenyListKeys('other:') });
+    await store.near?.complete(['other:jti:a']);
+    expect(store.near?.recall(['other:jti:a'])).toEqual([undefined]);
     const client = createClient({ url: redis.url, password: 'secret', database: 3 });
     await client.connect();
     endings.push(() => client.destroy());
-    await client.set('other:a', 'x');
-    await until(() => store.near?.recall(['other:a']) === undefined);
-    expect(await store.read(['other:a'])).toEqual(['x']);
+    await client.set('other:jti:a', 'x');
+    await until(() => store.near?.recall(['other:jti:a']) === undefined);
+    expect(await store.read(['other:jti:a'])).toEqual(['x']);
   });
 
   it('a client of the application is used, and left to it', async () => {
@@ -452,7 +455,9 @@ describe('options', () => {
   it('one cache serves one module', async () => {
     const { url } = await server();
     const store = await open({ url });
-    await expect(store.open({ prefix: 'b:' })).rejects.toBeInstanceOf(JwtStateConfigError);
+    await expect(store.open({ names: new DenyListKeys('b:') })).rejects.toBeInstanceOf(
+      JwtStateConfigError,
+    );
   });
 });
 
@@ -462,7 +467,7 @@ it('looked at through Keyv it answers, fails loudly, and is not cleared', async 
   const [keyv] = cache.stores;
   const store = nativeStoreOf(keyv?.store as object) as NativeStore;
   await expect(keyv?.get('a')).rejects.toThrow('not open');
-  await store.open({ prefix: 'jst:' });
+  await store.open({ names: new DenyListKeys('jst:') });
   endings.push(() => store.close());
   expect(await keyv?.set('a', { some: 'thing' }, 60_000)).toBe(true);
   expect(await keyv?.get('a')).toEqual({ some: 'thing' });

@@ -1,9 +1,11 @@
+import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Logger } from '@nestjs/common';
 import { createClient } from '@redis/client';
+import { DenyListKeys } from '../../lib/deny-list/deny-list.keys.js';
 import type { NearCopy } from '../../lib/deny-list/deny-list.store.js';
 import { type NativeStore, nativeStoreOf } from '../../lib/deny-list/native-store.js';
 import { type RedisDenyListOptions, redisDenyList } from '../../lib/redis/index.js';
@@ -13,7 +15,7 @@ import { until } from '../support/until.js';
 Logger.overrideLogger(false);
 
 const PREFIX = 'jst:';
-const KEYS = ['jst:a', 'jst:b', 'jst:c', 'jst:witness'];
+const KEYS = ['jst:jti:a', 'jst:jti:b', 'jst:jti:c', 'jst:witness'];
 const ABSENT = KEYS.map(() => undefined);
 
 interface Store extends NativeStore {
@@ -30,7 +32,7 @@ async function openStore(options: Partial<RedisDenyListOptions> = {}): Promise<S
   const cache = redisDenyList({ url: redis.url, ...options } as RedisDenyListOptions);
   const store = nativeStoreOf(cache.stores[0]?.store as object) as Store;
   opened.push(store);
-  await store.open({ prefix: PREFIX });
+  await store.open({ names: new DenyListKeys(PREFIX) });
   return store;
 }
 
@@ -77,12 +79,18 @@ describe('look-ups that were answered before', () => {
 
   it('of which some are known ask for the others only', async () => {
     const { near } = await openStore();
-    await other.set('jst:c', 'there');
-    await near.complete(['jst:a', 'jst:b']);
+    await other.set('jst:jti:c', 'there');
+    await near.complete(['jst:jti:a', 'jst:jti:b']);
     await other.set('outside:a', 'no business of ours');
-    const answered = await near.complete(['jst:c', 'jst:a', 'jst:d', 'jst:b', 'jst:c']);
+    const answered = await near.complete([
+      'jst:jti:c',
+      'jst:jti:a',
+      'jst:jti:d',
+      'jst:jti:b',
+      'jst:jti:c',
+    ]);
     expect(answered).toEqual(['there', undefined, undefined, undefined, 'there']);
-    expect(near.recall(['jst:d', 'jst:c'])).toEqual([undefined, 'there']);
+    expect(near.recall(['jst:jti:d', 'jst:jti:c'])).toEqual([undefined, 'there']);
   });
 
   it('are known by what was read from the store itself, which always asks', async () => {
@@ -111,6 +119,62 @@ describe('look-ups that were answered before', () => {
     expect(near.recall(KEYS)).toEqual(ABSENT);
   });
 
+  it('are those of guards: nothing else is kept, and there is no news of it', async () => {
+    const store = await openStore();
+    const names = new DenyListKeys(PREFIX);
+    const of = { name: 'tenant', value: 'acme' };
+    const asked = [
+      names.next('a', 'access'),
+      names.jti('a', 'access'),
+      names.sid('a'),
+      names.revoked(of),
+      names.revokedOthers('alice'),
+      names.stale(of),
+      names.witness,
+    ];
+    const others = [names.next('a', 'refresh'), names.jti('a', 'refresh'), names.session('a')];
+    await store.read([...others, ...asked]);
+    expect(store.near.recall(asked)).toEqual(asked.map(() => undefined));
+    for (const name of others) expect(store.near.recall([name])).toBeUndefined();
+
+    const before = store.version;
+    for (const name of others) {
+      await other.set(name, 'x');
+      await store.write(name, 'y', 60_000);
+    }
+    for (const name of asked) {
+      expect(store.near.recall([name])).toEqual([undefined]);
+      expect(store.version).toBe(before);
+    }
+    for (const name of asked) {
+      await store.near.complete([name]);
+      await other.set(name, 'x');
+      await until(() => store.near.recall([name]) === undefined, 500);
+    }
+    expect(await store.read([...others, ...asked])).toEqual([
+      ...others.map(() => 'y'),
+      ...asked.map(() => 'x'),
+    ]);
+  });
+
+  it('are told of as few changes as there are', async () => {
+    const store = await openStore();
+    const names = new DenyListKeys(PREFIX);
+    const listener = connect({ port: redis.port, host: '127.0.0.1' });
+    let heard = '';
+    listener.on('data', (chunk) => {
+      heard += chunk.toString('latin1');
+    });
+    const prefixes = names.asked.map((name) => `PREFIX ${name}`).join(' ');
+    listener.write(`HELLO 3\r\nCLIENT TRACKING ON BCAST ${prefixes}\r\n`);
+    await until(() => heard.includes('+OK'));
+    for (let n = 0; n < 20; n++) await store.write(names.jti(`${n}`, 'refresh'), 'x', 60_000);
+    await store.write(names.sid('ended'), '1', 60_000);
+    await until(() => heard.includes('invalidate'));
+    listener.destroy();
+    expect(heard.match(/jst:[\w:-]+/g)).toEqual([names.sid('ended')]);
+  });
+
   it('can be left to Redis', async () => {
     const store = await openStore({ nearCopy: false });
     expect(store.near).toBeUndefined();
@@ -123,13 +187,13 @@ describe('a change', () => {
     const { near } = await openStore();
     let slowest = 0;
     for (let n = 0; n < 200; n++) {
-      await near.complete(['jst:a']);
-      expect(near.recall(['jst:a'])).toBeDefined();
-      await other.set('jst:a', `${n}`);
+      await near.complete(['jst:jti:a']);
+      expect(near.recall(['jst:jti:a'])).toBeDefined();
+      await other.set('jst:jti:a', `${n}`);
       const written = performance.now();
-      await until(() => near.recall(['jst:a']) === undefined, 500);
+      await until(() => near.recall(['jst:jti:a']) === undefined, 500);
       slowest = Math.max(slowest, performance.now() - written);
-      expect(await near.complete(['jst:a'])).toEqual([`${n}`]);
+      expect(await near.complete(['jst:jti:a'])).toEqual([`${n}`]);
     }
     expect(slowest).toBeLessThan(500);
   });
@@ -137,7 +201,7 @@ describe('a change', () => {
   it('of this process is known at once', async () => {
     const store = await openStore();
     for (let n = 0; n < 50; n++) {
-      const key = `jst:${n}`;
+      const key = `jst:jti:${n}`;
       await store.near.complete([key]);
       const writing = [
         () => store.write(key, 'x', 1_000),
@@ -153,15 +217,15 @@ describe('a change', () => {
 
   it('by expiry, deletion or FLUSHALL is known', async () => {
     const { near } = await openStore();
-    await other.set('jst:a', 'x', { PX: 50 });
-    await other.set('jst:b', 'x');
-    expect(await near.complete(['jst:a', 'jst:b'])).toEqual(['x', 'x']);
-    await other.del('jst:b');
-    await until(() => near.recall(['jst:b']) === undefined);
-    await until(() => near.recall(['jst:a']) === undefined);
-    expect(await near.complete(['jst:a', 'jst:b'])).toEqual([undefined, undefined]);
+    await other.set('jst:jti:a', 'x', { PX: 50 });
+    await other.set('jst:jti:b', 'x');
+    expect(await near.complete(['jst:jti:a', 'jst:jti:b'])).toEqual(['x', 'x']);
+    await other.del('jst:jti:b');
+    await until(() => near.recall(['jst:jti:b']) === undefined);
+    await until(() => near.recall(['jst:jti:a']) === undefined);
+    expect(await near.complete(['jst:jti:a', 'jst:jti:b'])).toEqual([undefined, undefined]);
     await other.flushAll();
-    await until(() => near.recall(['jst:a']) === undefined);
+    await until(() => near.recall(['jst:jti:a']) === undefined);
   });
 
   // Each race thirty times: nothing stale may remain, once the news of it has come.
@@ -200,7 +264,7 @@ describe('a change', () => {
   ])('%s leaves nothing stale', async (_, race) => {
     const { near } = await openStore();
     for (let n = 0; n < 30; n++) {
-      const key = `jst:${n}`;
+      const key = `jst:jti:${n}`;
       await race(near, key);
       await until(() => {
         const known = near.recall([key]);
@@ -217,7 +281,7 @@ describe('a change', () => {
   it('is never missed by look-ups under load of other processes', async () => {
     const store = await openStore();
     const { near } = store;
-    const key = (n: number) => `jst:${n % 50}`;
+    const key = (n: number) => `jst:jti:${n % 50}`;
     let isOver = false;
     let written = 0;
     const writer = (async () => {
@@ -259,7 +323,7 @@ describe('a server', () => {
     await until(() => near.recall(KEYS) === undefined, 500);
     await until(async () => (await near.complete(KEYS).catch(() => [])).length === 4, 3_000);
     expect(near.recall(KEYS)).toEqual(ABSENT);
-    await other.set('jst:a', 'x');
+    await other.set('jst:jti:a', 'x');
     await until(() => near.recall(KEYS) === undefined, 500);
   });
 
@@ -275,7 +339,7 @@ describe('a server', () => {
     try {
       const waiting: Promise<unknown>[] = [];
       await until(() => {
-        waiting.push(near.complete(['jst:new']).catch(() => undefined));
+        waiting.push(near.complete(['jst:jti:new']).catch(() => undefined));
         return near.recall(KEYS) === undefined;
       }, 3_000);
       expect(performance.now() - began).toBeLessThan(1_100);
@@ -294,14 +358,14 @@ describe('a server', () => {
     const { near } = await openStore();
     await near.complete(KEYS);
     redis.suspend();
-    const writing = other.set('jst:a', 'x');
+    const writing = other.set('jst:jti:a', 'x');
     await sleep(1_500);
     expect(near.recall(KEYS)).toBeUndefined();
     const asked = near.complete(KEYS);
     redis.resume();
     await writing;
     await asked;
-    await until(async () => (await near.complete(['jst:a']))[0] === 'x', 500);
+    await until(async () => (await near.complete(['jst:jti:a']))[0] === 'x', 500);
   });
 
   it('that was killed and comes back empty is not taken for the one before', async () => {

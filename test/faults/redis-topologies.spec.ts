@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import { Logger } from '@nestjs/common';
 import { createSentinel } from '@redis/client';
+import { DenyListKeys } from '../../lib/deny-list/deny-list.keys.js';
 import { type NativeStore, nativeStoreOf } from '../../lib/deny-list/native-store.js';
 import { type RedisDenyListOptions, redisDenyList } from '../../lib/redis/index.js';
 import { CapturedLog } from '../support/captured-log.js';
@@ -27,12 +28,12 @@ function storeOf(options: RedisDenyListOptions): NativeStore {
 
 async function open(options: RedisDenyListOptions): Promise<NativeStore> {
   const store = storeOf(options);
-  await store.open({ prefix: 'jst:' });
+  await store.open({ names: new DenyListKeys('jst:') });
   return store;
 }
 
 const keys = Array.from({ length: 60 }, (_, n) => `jst:sid:${n}`);
-const takes = (store: NativeStore, key = 'jst:a') =>
+const takes = (store: NativeStore, key = 'jst:jti:a') =>
   store.write(key, 'x', 60_000).then(
     () => true,
     () => false,
@@ -73,28 +74,32 @@ describe('a master that Sentinel names', () => {
     const [store, other] = [await open(options()), await open(options())];
     const near = store.near as NonNullable<typeof store.near>;
     await store.write('jst:witness', 'first', undefined);
-    expect(await near.complete(['jst:a', 'jst:witness'])).toEqual([undefined, 'first']);
-    expect(near.recall(['jst:a', 'jst:witness'])).toEqual([undefined, 'first']);
-    await other.write('jst:a', 'x', 60_000);
-    await until(() => near.recall(['jst:a']) === undefined, 500);
-    expect(await near.complete(['jst:a', 'jst:b'])).toEqual(['x', undefined]);
+    expect(await near.complete(['jst:jti:a', 'jst:witness'])).toEqual([undefined, 'first']);
+    expect(near.recall(['jst:jti:a', 'jst:witness'])).toEqual([undefined, 'first']);
+    await other.write('jst:jti:a', 'x', 60_000);
+    await until(() => near.recall(['jst:jti:a']) === undefined, 500);
+    expect(await near.complete(['jst:jti:a', 'jst:jti:b'])).toEqual(['x', undefined]);
     await sleep(200); // the replica has it too
 
     await group.master.kill();
-    await until(() => near.recall(['jst:b']) === undefined, 1_500);
-    await until(() => takes(store, 'jst:c'), 20_000);
-    expect(await near.complete(['jst:a', 'jst:b', 'jst:c'])).toEqual(['x', undefined, 'x']);
-    expect(near.recall(['jst:b'])).toEqual([undefined]);
-    await until(() => takes(other, 'jst:b'), 10_000);
-    await until(() => near.recall(['jst:b']) === undefined, 500);
-    expect(await redisCli(group.replica.port, 'GET', 'jst:b')).toBe('x\n');
+    await until(() => near.recall(['jst:jti:b']) === undefined, 1_500);
+    await until(() => takes(store, 'jst:jti:c'), 20_000);
+    expect(await near.complete(['jst:jti:a', 'jst:jti:b', 'jst:jti:c'])).toEqual([
+      'x',
+      undefined,
+      'x',
+    ]);
+    expect(near.recall(['jst:jti:b'])).toEqual([undefined]);
+    await until(() => takes(other, 'jst:jti:b'), 10_000);
+    await until(() => near.recall(['jst:jti:b']) === undefined, 500);
+    expect(await redisCli(group.replica.port, 'GET', 'jst:jti:b')).toBe('x\n');
   }, 60_000);
 
   it('is followed also when nobody tells that another has become it', async () => {
     const own = await RedisSentinel.start();
     try {
       const store = await open(options(own));
-      await store.write('jst:a', 'x', 60_000);
+      await store.write('jst:jti:a', 'x', 60_000);
       // The client is not told of a failover from here on.
       await redisCli(own.sentinel.port, 'CLIENT', 'KILL', 'TYPE', 'pubsub');
       await sleep(500);
@@ -105,7 +110,7 @@ describe('a master that Sentinel names', () => {
       // Whoever still asks the old one hears nothing from here on.
       own.master.suspend();
       const began = performance.now();
-      expect(await store.read(['jst:a'])).toEqual(['x']);
+      expect(await store.read(['jst:jti:a'])).toEqual(['x']);
       expect(performance.now() - began).toBeLessThan(1_000);
     } finally {
       await own.stop();
@@ -215,7 +220,7 @@ describe('a cluster with replicas', () => {
   it('in which one server hangs: the others answer, and its replica is found', async () => {
     const store = storeOf(options());
     // Not the default of 150 ms: seven servers and another test share this machine.
-    await store.open({ prefix: 'jst:', deadline: 500 });
+    await store.open({ names: new DenyListKeys('jst:'), deadline: 500 });
     await Promise.all(keys.map((key) => store.write(key, key, 60_000)));
     await sleep(500);
     const lost = await cluster.masterOf('jst:sid:1');

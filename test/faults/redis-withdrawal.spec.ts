@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import { Logger } from '@nestjs/common';
 import { systemClock } from '../../lib/clock.js';
+import { DenyListKeys } from '../../lib/deny-list/deny-list.keys.js';
 import { type NativeStore, nativeStoreOf } from '../../lib/deny-list/native-store.js';
 import type { Assembly } from '../../lib/jwt-state.assembly.js';
 import { redisDenyList } from '../../lib/redis/index.js';
@@ -35,7 +36,7 @@ afterEach(async () => {
 async function native(): Promise<Assembly> {
   const cache = redisDenyList({ url: redis.url });
   const store = nativeStoreOf(cache.stores[0]?.store as object) as NativeStore;
-  await store.open({ prefix: 'jst:' });
+  await store.open({ names: new DenyListKeys('jst:') });
   closings.push(() => store.close());
   return assembled(OPTIONS, { clock: systemClock, store, deadline: 150 });
 }
@@ -72,8 +73,8 @@ describe.each([
     expect(await request()).toBe('DENY_LIST_UNAVAILABLE');
     await sleep(400 + GRACE_MS + 300);
     const names = (await client.keys('*')).map((name) => name.replace(/^keyv:+/, ''));
-    expect(names).toContain(storeKeys.next(token.jti));
-    expect(names).not.toContain(storeKeys.jti(token.jti));
+    expect(names).toContain(storeKeys.next(token.jti, 'access'));
+    expect(names).not.toContain(storeKeys.jti(token.jti, 'access'));
     expect(await request()).toBe('ok');
   });
 

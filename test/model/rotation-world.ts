@@ -332,7 +332,7 @@ export class RotationWorld implements Stage {
   }
 
   private successorOf(jti: string): { at: number; claims: { jti: string } } | undefined {
-    return this.payloadUnder(storeKeys.next(jti)) as never;
+    return this.payloadUnder(storeKeys.next(jti, 'refresh')) as never;
   }
 
   private recordOf({ claims: { sid } }: IssuedToken): SessionRecord | undefined {

@@ -28,8 +28,10 @@ const UUID = '0192d4a0-0000-7000-8000-000000000001';
 
 const keys = new DenyListKeys('p:');
 const KINDS: Record<string, (name: string, value: string) => string> = {
-  next: (_, value) => keys.next(value),
-  jti: (_, value) => keys.jti(value),
+  next: (_, value) => keys.next(value, 'access'),
+  jti: (_, value) => keys.jti(value, 'access'),
+  'r:next': (_, value) => keys.next(value, 'refresh'),
+  'r:jti': (_, value) => keys.jti(value, 'refresh'),
   sid: (_, value) => keys.sid(value),
   revoked: (name, value) => keys.revoked({ name, value }),
   'revoked-others': (_, value) => keys.revokedOthers(value),
@@ -113,7 +115,7 @@ describe('the keys of the deny list', () => {
     fc.assert(
       fc.property(fc.constantFrom(...Object.keys(KINDS)), value, (kind, v) => {
         const key = KINDS[kind]?.('tenant', v) as string;
-        expect(key).toMatch(/^p:[a-z-]+:(tenant:)?[\w-]+$/);
+        expect(key).toMatch(/^p:(r:)?[a-z-]+:(tenant:)?[\w-]+$/);
         expect(key.length).toBeLessThan(80);
       }),
     );
@@ -122,8 +124,10 @@ describe('the keys of the deny list', () => {
   it('hold UUIDs in 22 characters, which nothing else has', () => {
     const short = Buffer.from(UUID.replaceAll('-', ''), 'hex').toString('base64url');
     expect(short).toHaveLength(22);
-    expect(keys.next(UUID)).toBe(`p:next:${short}`);
-    expect(keys.jti(UUID)).toBe(`p:jti:${short}`);
+    expect(keys.next(UUID, 'access')).toBe(`p:next:${short}`);
+    expect(keys.next(UUID, 'refresh')).toBe(`p:r:next:${short}`);
+    expect(keys.jti(UUID, 'access')).toBe(`p:jti:${short}`);
+    expect(keys.jti(UUID, 'refresh')).toBe(`p:r:jti:${short}`);
     expect(keys.sid(UUID)).toBe(`p:sid:${short}`);
     expect(keys.stale({ name: 'sub', value: UUID })).toBe(`p:stale:sub:${short}`);
     expect(keys.revoked({ name: 'sub', value: UUID })).toBe(`p:revoked:sub:${short}`);

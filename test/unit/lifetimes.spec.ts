@@ -260,12 +260,12 @@ describe('the grace period', () => {
 
   it('is kept where the second record was not written by whoever replaced the token', async () => {
     const { clock, store, at, first, tokens } = await superseded();
-    store.entries.delete(storeKeys.jti(first.claims.jti));
+    store.entries.delete(storeKeys.jti(first.claims.jti, 'access'));
     clock.time = at + GRACE - 1;
     expect(await ending(tokens.verify(first.accessToken))).toBe('ok');
     // Who met `next` alone has written `jti`, which says so after `next` has expired.
     clock.time = at + GRACE + 120_000;
-    expect(store.get(storeKeys.next(first.claims.jti))).toBeUndefined();
+    expect(store.get(storeKeys.next(first.claims.jti, 'access'))).toBeUndefined();
     expect(await ending(tokens.verify(first.accessToken))).toBe('TOKEN_SUPERSEDED');
   });
 

@@ -71,7 +71,7 @@ class Client {
     const line = new Set<string>();
     for (let jti: string | undefined = this.first; jti !== undefined; ) {
       line.add(jti);
-      const record = this.w.store.get(storeKeys.next(jti));
+      const record = this.w.store.get(storeKeys.next(jti, 'refresh'));
       const payload = record?.split('.')[1];
       jti = payload && JSON.parse(Buffer.from(payload, 'base64url').toString()).claims.jti;
     }

@@ -140,7 +140,9 @@ describe('the two kinds of token', () => {
   it('the records of the store are neither', async () => {
     const assembly = service();
     const [first] = await pair(assembly);
-    const record = store.get(storeKeys.next(first.refreshClaims?.jti as string)) as string;
+    const record = store.get(
+      storeKeys.next(first.refreshClaims?.jti as string, 'refresh'),
+    ) as string;
     expect(headerOf(record).typ).toBe('next+jwt');
     expect(await ending(assembly.tokens.verify(record))).toBe('TOKEN_INVALID');
     expect(await ending(assembly.verifier.verifyRefreshToken(record))).toBe('TOKEN_INVALID');
@@ -283,7 +285,7 @@ describe('a token that was exchanged, after its grace period', () => {
   it('leads to it where the record of its use is gone that outlives grace', async () => {
     const assembly = service();
     const [first, second] = await pair(assembly);
-    store.entries.delete(storeKeys.jti(idOf(first) as string));
+    store.entries.delete(storeKeys.jti(idOf(first) as string, 'refresh'));
     clock.advance(10 * MINUTE);
     expect(idOf(await assembly.tokens.refresh(refreshOf(first)))).toBe(idOf(second));
   });
@@ -330,7 +332,7 @@ describe('reuse', () => {
   it('is found by whichever record of the successor stands', async () => {
     for (const gone of [storeKeys.next, storeKeys.jti]) {
       const { assembly, tokens, issued } = await reused();
-      store.entries.delete(gone.call(storeKeys, idOf(issued[1]) as string));
+      store.entries.delete(gone.call(storeKeys, idOf(issued[1]) as string, 'refresh'));
       await refuses(assembly, issued[0]);
       expect(await ending(tokens.refresh(refreshOf(issued[2])))).toBe('INVALID_GRANT');
     }
@@ -389,7 +391,7 @@ describe('the grace period of a refresh token', () => {
   it('does not begin anew where the second record was not written by its user', async () => {
     const assembly = service();
     const [first] = await triple(assembly);
-    store.entries.delete(storeKeys.jti(idOf(first) as string));
+    store.entries.delete(storeKeys.jti(idOf(first) as string, 'refresh'));
     clock.advance(GRACE - 1);
     expect(await ending(assembly.tokens.refresh(refreshOf(first)))).toBe('ok');
     clock.advance(1);
@@ -671,7 +673,7 @@ describe('invalid_grant', () => {
     },
     'led on by a record that nobody can read': async (assembly) => {
       const [first] = await pair(assembly);
-      const key = storeKeys.next(idOf(first) as string);
+      const key = storeKeys.next(idOf(first) as string, 'refresh');
       store.entries.set(key, { value: 'unreadable', expires: undefined });
       return refreshOf(first);
     },
@@ -868,7 +870,7 @@ describe('the claims source', () => {
     ]) {
       answer = trouble;
       expect(await ending(assembly.tokens.refresh(refreshOf(first)))).toBe('CLAIMS_UNAVAILABLE');
-      expect(store.get(storeKeys.next(idOf(first) as string))).toBeUndefined();
+      expect(store.get(storeKeys.next(idOf(first) as string, 'refresh'))).toBeUndefined();
     }
     answer = () => ({});
     clock.advance(10 * MINUTE);
@@ -900,7 +902,7 @@ describe('the claims source', () => {
     const first = await tokens.issue('alice');
     truth = { note: 'x'.repeat(9_000) };
     expect(await ending(tokens.refresh(refreshOf(first)))).toBe('TOKEN_TOO_LARGE');
-    expect(store.get(storeKeys.next(idOf(first) as string))).toBeUndefined();
+    expect(store.get(storeKeys.next(idOf(first) as string, 'refresh'))).toBeUndefined();
     truth = { plan: 'free' };
     clock.advance(10 * MINUTE);
     expect(await ending(tokens.refresh(refreshOf(first)))).toBe('ok');

@@ -78,7 +78,7 @@ const recordOf = ({ claims: { sid } }: IssuedToken): SessionRecord | undefined =
   return payload && JSON.parse(Buffer.from(payload, 'base64url').toString()).record;
 };
 const isSupersession = ({ verb, key }: Operation) =>
-  verb === 'writeIfAbsent' && key.startsWith(storeKeys.next('').slice(0, 9));
+  verb === 'writeIfAbsent' && key.includes(':next:');
 const isRecord = (issued: IssuedToken) => (operation: Operation) =>
   operation.key === storeKeys.session(issued.claims.sid);
 

@@ -608,7 +608,9 @@ describe('a session that leaves a scope during its refresh', () => {
       return undefined;
     };
     expect(await ending(refresh(assembly, first))).toBe('CLAIMS_UNAVAILABLE');
-    expect(store.get(storeKeys.next(first.refreshClaims?.jti as string))).toBeUndefined();
+    expect(
+      store.get(storeKeys.next(first.refreshClaims?.jti as string, 'refresh')),
+    ).toBeUndefined();
   });
 });
 

@@ -11,6 +11,7 @@ import {
   type TestResponse,
   TestToken,
 } from 'nestjs-jwt-state/testing';
+import { DenyListKeys } from '../../lib/deny-list/deny-list.keys.js';
 import type { DenyListStore } from '../../lib/deny-list/deny-list.store.js';
 import { type NativeStore, nativeStoreOf } from '../../lib/deny-list/native-store.js';
 import { JwtStateConfigError, TokenInvalidError } from '../../lib/jwt-state.errors.js';
@@ -66,7 +67,7 @@ describe('TestClock', () => {
 /** The store of a test deny list, as the module finds it. */
 async function opened(denyList = new TestDenyList(), clock = new FakeClock()) {
   const store = nativeStoreOf(denyList.cache.stores[0]?.store) as NativeStore & DenyListStore;
-  await store.open({ prefix: 'p:', clock });
+  await store.open({ names: new DenyListKeys('p:'), clock });
   return { denyList, store, clock };
 }
 

@@ -418,7 +418,7 @@ describe('the whole verifier', () => {
     const forged = (claims: object, of: string = jti) =>
       sign({ of, at: NOW, claims: { ...issued.claims, ...claims } as VerifiedToken }, 'next+jwt');
     const put = (record: string) =>
-      store.write(storeKeys.next(jti), record, 60_000).then(() => store.operations);
+      store.write(storeKeys.next(jti, 'access'), record, 60_000).then(() => store.operations);
     for (const record of [
       'garbage',
       sign({ of: jti, at: NOW, claims: issued.claims }, 'next+jwt', 'x'.repeat(32)),

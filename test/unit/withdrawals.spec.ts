@@ -27,14 +27,14 @@ async function world() {
   const assembly = assembled(options, { clock, store });
   const issued = await assembly.tokens.issue('alice');
   await assembly.tokens.markStale({ sub: 'alice' });
-  const keyOf = ({ claims }: IssuedToken) => storeKeys.jti(claims.jti);
+  const keyOf = ({ claims }: IssuedToken) => storeKeys.jti(claims.jti, 'access');
   return {
     clock,
     store,
     issued,
     ...assembly,
     request: () => ending(assembly.resolver.resolve(issued.claims, 'reissue')),
-    next: () => store.get(storeKeys.next(issued.claims.jti)),
+    next: () => store.get(storeKeys.next(issued.claims.jti, 'access')),
     jti: () => store.get(keyOf(issued)),
     removals: () => store.operations.filter(({ verb }) => verb === 'removeIfUnchanged').length,
   };

@@ -412,7 +412,7 @@ describe.each(Object.entries(ISSUING))('before %s brings a token that lives long
     await reached.reached();
     expect(isIssued).toBe(false);
     expect(keptFor()).toBe(before);
-    expect(next && store.get(storeKeys.next(next))).toBeUndefined();
+    expect(next && store.get(storeKeys.next(next, 'access'))).toBeUndefined();
     released.open();
     await issuing;
     expect(keptFor()).toBeGreaterThanOrEqual(2 * DAY + ON_TOP);
@@ -424,7 +424,7 @@ describe.each(Object.entries(ISSUING))('before %s brings a token that lives long
     const { attempt, next } = await make();
     store.onOperation = (operation) => (isAnnouncement(operation) ? 'lost' : undefined);
     expect(await ending(attempt())).toBe('DENY_LIST_UNAVAILABLE');
-    expect(next && store.get(storeKeys.next(next))).toBeUndefined();
+    expect(next && store.get(storeKeys.next(next, 'access'))).toBeUndefined();
     store.onOperation = () => undefined;
     expect(await ending(attempt())).toBe('ok');
     expect(keptFor()).toBeGreaterThanOrEqual(2 * DAY + ON_TOP);
