@@ -64,6 +64,10 @@ export class BoundedStore implements DenyListStore {
     return this.store.removeIfUnchanged && this.remove;
   }
 
+  get endSooner(): DenyListStore['endSooner'] {
+    return this.store.endSooner && this.hasten;
+  }
+
   get neverShortens() {
     return this.store.neverShortens ?? false;
   }
@@ -103,6 +107,9 @@ export class BoundedStore implements DenyListStore {
 
   private readonly writeBoth = (first: Entry, second: Entry) =>
     this.bound(() => (this.store as Required<DenyListStore>).writeBothIfAbsent(first, second));
+
+  private readonly hasten = (key: string, ttl: number, beside: string) =>
+    this.bound(async () => this.store.endSooner?.(key, ttl, beside));
 
   /**
    * Goes behind a call that has just failed, on which the breaker may have opened, and nobody waits for

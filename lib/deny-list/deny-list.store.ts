@@ -67,6 +67,12 @@ export interface DenyListStore {
   removeIfUnchanged?(key: string, expected: string): Promise<boolean>;
 
   /**
+   * Brings the end of an entry forward, to so many whole milliseconds from now, if `beside` stands. As
+   * {@link writeBothIfAbsent}, and where there is none entries stay until they were to end.
+   */
+  endSooner?(key: string, ttl: number, beside: string): Promise<void>;
+
+  /**
    * Whether {@link write} and {@link writeIfUnchanged} keep the end of the entry that stands there, where
    * that lies later than the new one's: what one service is to keep for long, another, which knows of
    * shorter lifetimes only, must not cut short. An entry without an end gets one: nothing that is

@@ -344,6 +344,17 @@ export class DenyList {
     throw new TokenSupersededError();
   }
 
+  /**
+   * This refresh token was used, so somebody has it: whoever comes late with the one before it is led no
+   * further than to it, and that it was used is told by `jti`, which takes a fraction of `next`. Nobody
+   * waits for it, and where it fails, or the store cannot do it, `next` stays as long as `jti`.
+   */
+  forgetTheWayTo({ seen: { prev } }: VerifiedToken): void {
+    if (prev === undefined) return;
+    const [next, jti] = [this.keys.next(prev, 'refresh'), this.keys.jti(prev, 'refresh')];
+    this.store.endSooner?.(next, this.nextLifetime, jti).catch(() => {});
+  }
+
   /** `next`, and then `jti`, the record that outlives it. Answers what stands there already. */
   private async writeSuccession(
     token: VerifiedToken,

@@ -48,6 +48,16 @@ export class MemoryAdapter extends EventEmitter {
     this.set(key, value, ttl === undefined ? undefined : Math.max(ttl, left));
   }
 
+  /** Has an entry end so many milliseconds from now, if it would end later. */
+  setAtMost(key: string, ttl: number): void {
+    const entry = this.entries.get(key);
+    const expires = Date.now() + ttl;
+    // What it says does not change, so nothing that was said of it before does.
+    if (entry && (entry.expires ?? Number.POSITIVE_INFINITY) > expires) {
+      this.entries.set(key, { value: entry.value, expires });
+    }
+  }
+
   delete(key: string): boolean {
     this.version += 1;
     return this.entries.delete(key);

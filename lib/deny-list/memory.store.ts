@@ -58,6 +58,10 @@ export class MemoryStore implements DenyListStore {
     return this.get(key) === expected && this.adapter.delete(key);
   }
 
+  async endSooner(key: string, ttl: number, beside: string): Promise<void> {
+    if (this.get(beside) !== undefined) this.adapter.setAtMost(key, ttl);
+  }
+
   private add({ key, value, ttl }: Omit<Entry, 'ttl'> & { ttl: number | undefined }): Standing {
     const current = this.get(key);
     if (current === undefined) this.adapter.set(key, value, ttl);

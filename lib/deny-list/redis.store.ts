@@ -24,6 +24,7 @@ export class RedisStore implements DenyListStore {
 
   readonly writeBothIfAbsent: DenyListStore['writeBothIfAbsent'];
   readonly removeIfUnchanged: DenyListStore['removeIfUnchanged'];
+  readonly endSooner: DenyListStore['endSooner'];
 
   constructor(private readonly adapter: KeyvRedisAdapter) {
     // Not a cluster either, where two keys lie on two servers, as a rule.
@@ -35,6 +36,8 @@ export class RedisStore implements DenyListStore {
     };
     this.removeIfUnchanged = async (key, expected) =>
       redisVerbs.removeIfUnchanged(await this.client(), this.name(key), expected);
+    this.endSooner = async (key, ttl, beside) =>
+      redisVerbs.endSooner(await this.client(), this.name(key), ttl, this.name(beside));
   }
 
   async read(keys: readonly string[]): Promise<(string | undefined)[]> {

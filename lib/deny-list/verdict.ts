@@ -29,6 +29,8 @@ export interface Superseded {
   readonly at: number;
   /** The successor itself, for as long as its record is kept. */
   readonly successor: VerifiedToken | undefined;
+  /** Whether it is missing because nothing is kept any more, and not since that cannot be read. */
+  readonly isForgotten: boolean;
 }
 
 /**
@@ -72,10 +74,11 @@ function supersededBy(records: Records, next: Successor | undefined): Superseded
     const { at, successor } = records.token;
     // A `next` that names another one was written too late to count.
     const match = next?.claims.jti === successor ? next.claims : undefined;
-    return { state: 'superseded', at, successor: match };
+    return { state: 'superseded', at, successor: match, isForgotten: records.next === undefined };
   }
   if (records.next === undefined) return undefined;
+  const isForgotten = false;
   // A record that cannot be read still says that the token was replaced; when and by what is gone.
-  if (!next) return { state: 'superseded', at: 0, successor: undefined };
-  return { state: 'superseded', at: next.at, successor: next.claims };
+  if (!next) return { state: 'superseded', at: 0, successor: undefined, isForgotten };
+  return { state: 'superseded', at: next.at, successor: next.claims, isForgotten };
 }

@@ -146,6 +146,10 @@ export class RedisNativeStore implements NativeStore {
     return this.isOrdered ? this.remove : undefined;
   }
 
+  get endSooner(): NativeStore['endSooner'] {
+    return this.isOrdered ? this.hasten : undefined;
+  }
+
   private readonly writeBoth = (first: Entry, second: Entry) =>
     this.changing([first.key, second.key], () =>
       redisVerbs.writeBothIfAbsent(this.commands, first, second),
@@ -153,6 +157,9 @@ export class RedisNativeStore implements NativeStore {
 
   private readonly remove = (key: string, expected: string) =>
     this.changing([key], () => redisVerbs.removeIfUnchanged(this.commands, key, expected));
+
+  private readonly hasten = (key: string, ttl: number, beside: string) =>
+    this.changing([key], () => redisVerbs.endSooner(this.commands, key, ttl, beside));
 
   /** Throws before it is opened and after it is closed. */
   get commands(): LinkCommands {

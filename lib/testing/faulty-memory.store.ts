@@ -65,6 +65,19 @@ export class FaultyMemoryStore implements NativeStore {
     return [undefined, this.setIfAbsent(second.key, second.value, second.ttl)];
   }
 
+  async removeIfUnchanged(key: string, expected: string): Promise<boolean> {
+    await this.pass('write', key);
+    return this.get(key) === expected && this.entries.delete(key);
+  }
+
+  async endSooner(key: string, ttl: number, beside: string): Promise<void> {
+    await this.pass('write', key, beside);
+    const value = this.get(key);
+    const { expires = Number.POSITIVE_INFINITY } = this.entries.get(key) ?? {};
+    if (value === undefined || this.get(beside) === undefined) return;
+    if (expires > this.clock.now() + ttl) this.set(key, value, ttl);
+  }
+
   async remove(key: string): Promise<boolean> {
     await this.pass('write', key);
     return this.entries.delete(key);

@@ -85,7 +85,11 @@ export class TokenMint {
     if (!refreshTokens) return undefined;
     const { until, stale, ...known } = access.seen;
     // What is provisional knows of no mark for as long as a refresh token lives.
-    const seen = { ...known, ...(stale && until === undefined && { stale }) };
+    const seen = {
+      ...known,
+      ...(stale && until === undefined && { stale }),
+      ...(predecessor && { prev: predecessor.jti }),
+    };
     const jti = nextTokenId(this.clock.now(), predecessor?.jti);
     const exp = this.expiryOf(refreshTokens.lifetime, access.iat * 1000, access.auth_time);
     return { ...access, jti, exp, seen };

@@ -99,7 +99,8 @@ function isSeen(value: unknown): value is Seen {
     typeof value.epoch === 'string' &&
     isIdList(value.stale) &&
     isIdList(value.revoked) &&
-    (value.until === undefined || isTime(value.until))
+    (value.until === undefined || isTime(value.until)) &&
+    (value.prev === undefined || isIdentifier(value.prev))
   );
 }
 

@@ -18,6 +18,8 @@ export interface Seen {
    * when the claims were read.
    */
   readonly until?: number;
+  /** Of a refresh token: the `jti` of the one whose use has brought it. */
+  readonly prev?: string;
   /**
    * Set on tokens that this module did not make and that have seen nothing: `legacy` is one of the
    * application's own from before, `foreign` another issuer's. Never in a signed token.

@@ -138,6 +138,28 @@ describe('a store on Redis', () => {
     expect(await store.read(['a', 'b'])).toEqual(['two', 'one']);
   });
 
+  it('brings an end forward, if another entry stands, and never back', async () => {
+    const { store, client } = await service();
+    const { endSooner } = store as Required<typeof store>;
+    const left = async (key: string) => {
+      const [name = ''] = await client.keys(`*:${key}`);
+      return client.pTTL(name);
+    };
+    await store.write('a', 'x', 60_000);
+    await endSooner('a', 1_000, 'b');
+    expect(await left('a')).toBeGreaterThan(50_000);
+    await store.write('b', 'x', 60_000);
+    await endSooner('a', 1_000, 'b');
+    expect(await left('a')).toBeLessThanOrEqual(1_000);
+    await endSooner('a', 60_000, 'b');
+    expect(await left('a')).toBeLessThanOrEqual(1_000);
+    await endSooner('none', 1_000, 'b');
+    await store.write('c', 'for ever', undefined);
+    await endSooner('c', 1_000, 'b');
+    expect(await left('c')).toBeGreaterThan(0);
+    expect(await store.read(['a', 'b', 'c', 'none'])).toEqual(['x', 'x', 'for ever', undefined]);
+  });
+
   it('a value of another kind is no answer', async () => {
     const { store, client } = await service();
     await store.write('key', 'x', 60_000);

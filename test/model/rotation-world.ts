@@ -9,13 +9,12 @@ import { timeOfTokenId } from '../../lib/token/token-id.js';
 import type { RevokeTarget } from '../../lib/token-service/revoke-target.js';
 import { KEYS, keysOf, storeKeys } from '../support/setup.js';
 import type { Stage } from './explore-orders.js';
-import { ScheduledPairStore, ScheduledStore, Scheduler } from './scheduled-store.js';
+import { GRACE, ScheduledPairStore, ScheduledStore, Scheduler } from './scheduled-store.js';
 
 // Injected failures are expected here, thousands of them.
 Logger.overrideLogger(false);
 
 const keys = await keysOf(KEYS);
-const GRACE = 30_000;
 /** How often a client tries again that was answered 503. */
 const ATTEMPTS = 3;
 
@@ -41,6 +40,7 @@ export class RotationWorld implements Stage {
   readonly scheduler = new Scheduler();
   readonly outcomes = new Map<string, string>();
   private readonly entries = new Map<string, string>();
+  private readonly ends = new Map<string, number>();
   private readonly clock = { time: 1_800_000_000_000, now: () => this.clock.time };
   private readonly processes: readonly [Assembly, Assembly];
   /** Every answer to a log-in or a refresh, in the order in which they came. */
@@ -85,8 +85,10 @@ export class RotationWorld implements Stage {
       },
       { refresh: { tokens: {} }, denyList: { claims: ['tenant'] } },
     );
-    const Store = this.writesPairs ? ScheduledPairStore : ScheduledStore;
-    const store = new Store(this.entries, this.scheduler, id);
+    const parts = [this.entries, this.scheduler, id] as const;
+    const store = this.writesPairs
+      ? new ScheduledPairStore(...parts, this.ends, this.clock)
+      : new ScheduledStore(...parts);
     const assembly = assemble({ config, keys, store, clock: this.clock });
     assembly.events.on('refresh-reuse', ({ jti }) => this.checkReuse(jti));
     return assembly;

@@ -60,8 +60,10 @@ export class World {
       accessToken: { expiresIn: '1h' },
       claims: () => this.scheduler.step(`${id} source`, () => ({ version: this.version })),
     });
-    const Store = this.writesPairs ? ScheduledPairStore : ScheduledStore;
-    const store = new Store(this.entries, this.scheduler, id);
+    const parts = [this.entries, this.scheduler, id] as const;
+    const store = this.writesPairs
+      ? new ScheduledPairStore(...parts, new Map(), this.clock)
+      : new ScheduledStore(...parts);
     return assemble({ config, keys, store, clock: this.clock });
   }
 

@@ -10,7 +10,8 @@ export interface Operation {
     | 'writeIfAbsent'
     | 'writeIfUnchanged'
     | 'writeBothIfAbsent'
-    | 'removeIfUnchanged';
+    | 'removeIfUnchanged'
+    | 'endSooner';
   /** Of a read: the first of them. */
   readonly key: string;
   readonly ttl?: number | undefined;
@@ -100,7 +101,7 @@ export class MemoryStore implements DenyListStore {
   }
 
   /** An end that lies later is kept. */
-  private longer(key: string, ttl: number | undefined): number | undefined {
+  protected longer(key: string, ttl: number | undefined): number | undefined {
     const { expires } = this.entries.get(key) ?? {};
     if (!this.neverShortens || ttl === undefined || expires === undefined) return ttl;
     return Math.max(ttl, expires - this.clock.now());

@@ -24,6 +24,14 @@ export class PairStore extends MemoryStore {
     return this.operate({ verb: 'removeIfUnchanged', key }, remove, this.held.length > 0);
   }
 
+  endSooner(key: string, ttl: number, beside: string): Promise<void> {
+    return this.operate({ verb: 'endSooner', key, ttl }, () => {
+      const value = this.get(key);
+      if (value === undefined || this.get(beside) === undefined) return;
+      if (this.longer(key, ttl) !== ttl) this.set(key, value, ttl);
+    });
+  }
+
   protected override inTurn<T>(task: () => Promise<T>): Promise<T> {
     const turn = this.last.then(task);
     this.last = turn.catch(() => {});

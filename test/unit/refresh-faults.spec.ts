@@ -71,11 +71,16 @@ class Client {
     const line = new Set<string>();
     for (let jti: string | undefined = this.first; jti !== undefined; ) {
       line.add(jti);
-      const record = this.w.store.get(storeKeys.next(jti, 'refresh'));
-      const payload = record?.split('.')[1];
-      jti = payload && JSON.parse(Buffer.from(payload, 'base64url').toString()).claims.jti;
+      jti = this.successorOf(jti);
     }
     return [...this.given].filter((jti) => !line.has(jti));
+  }
+
+  /** By `next`, and by `jti` when that has gone. */
+  private successorOf(jti: string): string | undefined {
+    const payload = this.w.store.get(storeKeys.next(jti, 'refresh'))?.split('.')[1];
+    if (payload) return JSON.parse(Buffer.from(payload, 'base64url').toString()).claims.jti;
+    return this.w.store.get(storeKeys.jti(jti, 'refresh'))?.split(' ')[1];
   }
 }
 

@@ -177,6 +177,25 @@ describe('the default store', () => {
     expect(await one.writeBothIfAbsent(third, fourth)).toEqual([undefined, 'one']);
     expect(await one.read(['p:a', 'p:b'])).toEqual(['two', 'one']);
   });
+
+  it('brings an end forward, if another entry stands, and never back', async () => {
+    const one = store();
+    await one.write('p:a', 'x', 60_000);
+    await one.endSooner('p:a', 10, 'p:b');
+    await sleep(30);
+    expect(await one.read(['p:a'])).toEqual(['x']);
+    await one.write('p:b', 'x', 60_000);
+    await one.endSooner('p:a', 200, 'p:b');
+    await one.endSooner('p:a', 60_000, 'p:b');
+    await one.endSooner('p:none', 200, 'p:b');
+    expect(await one.read(['p:a', 'p:none'])).toEqual(['x', undefined]);
+    await sleep(220);
+    expect(await one.read(['p:a', 'p:b'])).toEqual([undefined, 'x']);
+    await one.write('p:c', 'for ever', undefined);
+    await one.endSooner('p:c', 10, 'p:b');
+    await sleep(30);
+    expect(await one.read(['p:c'])).toEqual([undefined]);
+  });
 });
 
 describe('an entry without a lifetime is for ever, whatever the store’s own default is', () => {
