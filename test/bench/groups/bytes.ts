@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { makeKeys } from '../keys.js';
 import type { Leaving } from '../processes/service.js';
 import { fillDenyList, startService, usedMemory } from '../redis-fill.js';
@@ -9,16 +10,23 @@ import { spreadOf } from '../stats.js';
 const LIMIT = 115;
 /** So many of each kind: enough for what Redis itself takes to be next to nothing. */
 const EACH = 4_000;
+/** What is kept for 14 s has ended, and Redis has swept it out. */
+const EXPIRED_AFTER_MS = 20_000;
 
 /** How long it stays is what it is multiplied by; see the page on capacity. */
-const KINDS: Record<Leaving, { lives: string; refreshTokens: boolean }> = {
+const KINDS: Record<Leaving, { lives: string; refreshTokens: boolean; short?: boolean }> = {
   'revoked session': { lives: 'the longest lifetime', refreshTokens: false },
   'stale mark': { lives: 'the longest lifetime', refreshTokens: false },
   'replaced token': {
     lives: 'the grace period (the successor), what is left of the token (that it was replaced)',
     refreshTokens: false,
   },
-  'used refresh token': { lives: 'what is left of the refresh token', refreshTokens: true },
+  'used refresh token': { lives: 'as long as its successor is not used', refreshTokens: true },
+  'used refresh token, its successor used': {
+    lives: 'what is left of the refresh token',
+    refreshTokens: true,
+    short: true,
+  },
 };
 
 /** What a revoked session takes. Counted, not timed: once is enough. */
@@ -51,14 +59,15 @@ async function bytesInRedis(resources: Resources, count: number): Promise<number
 
 async function bytesOfKinds(): Promise<Row[]> {
   const rows: Row[] = [];
-  for (const [what, { lives, refreshTokens }] of Object.entries(KINDS)) {
+  for (const [what, { lives, refreshTokens, short = false }] of Object.entries(KINDS)) {
     const each = await Resources.use(async (resources) => {
       const redis = await resources.redis();
-      const store = { redis: redis.url, refreshTokens };
+      const store = { redis: redis.url, refreshTokens, short };
       const service = await startService(resources.child('service'), makeKeys('HS256'), store);
       await service.call('leave', { what, count: 10 });
       const before = await usedMemory(redis);
       await service.call('leave', { what, count: EACH });
+      if (short) await sleep(EXPIRED_AFTER_MS);
       return ((await usedMemory(redis)) - before) / EACH;
     });
     rows.push({ name: what, title: `${what}; for ${lives}`, values: { bytes: each } });

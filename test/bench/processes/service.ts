@@ -15,7 +15,11 @@ interface Start {
   redis?: string;
   near?: boolean;
   refreshTokens?: boolean;
+  /** What is kept for the sake of late answers is gone after 14 s. */
+  short?: boolean;
 }
+
+const SHORT = { gracePeriod: '1s', handlerTimeout: '1s', claimsTimeout: '1s' } as const;
 
 /** What is timed one by one. `sign` is the part that nobody can spare himself. */
 type Verb = 'sign' | 'issue' | 'refresh' | 'exchange';
@@ -30,7 +34,8 @@ answerCalls({
     keys = start.keys;
     const options = optionsOf(keys, cacheOf(start));
     const refresh = start.refreshTokens ? { tokens: {} } : {};
-    @Module({ imports: [JwtStateModule.forRoot({ ...options, refresh })] })
+    const reissue = start.short ? SHORT : {};
+    @Module({ imports: [JwtStateModule.forRoot({ ...options, refresh, reissue })] })
     class ServiceModule {}
     app = await NestFactory.createApplicationContext(ServiceModule, { logger: ['error'] });
     tokens = app.get(TokenService);
@@ -92,7 +97,12 @@ answerCalls({
 });
 
 /** What leaves something in the store, each time for another user. */
-export type Leaving = 'revoked session' | 'stale mark' | 'replaced token' | 'used refresh token';
+export type Leaving =
+  | 'revoked session'
+  | 'stale mark'
+  | 'replaced token'
+  | 'used refresh token'
+  | 'used refresh token, its successor used';
 
 const LEAVINGS: Record<Leaving, (index: number) => Promise<unknown>> = {
   'revoked session': () => fillThrough(tokens, 1),
@@ -105,7 +115,13 @@ const LEAVINGS: Record<Leaving, (index: number) => Promise<unknown>> = {
     const { refreshToken } = await tokens.issue(`refreshed-${index}`);
     await tokens.refresh(refreshToken as string);
   },
+  'used refresh token, its successor used': async () => {
+    lastRefreshToken ??= (await tokens.issue('refreshed')).refreshToken as string;
+    lastRefreshToken = (await tokens.refresh(lastRefreshToken)).refreshToken as string;
+  },
 };
+
+let lastRefreshToken: string | undefined;
 
 export interface VerifyRun {
   readonly tokens: readonly string[];
