@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { createClient } from '@redis/client';
-import { type Answer, ask, ServiceProcess } from '../support/service-process.js';
+import type { Answer } from '../support/json-request.js';
+import { ask, ServiceProcess } from '../support/service-process.js';
 import { claimsOf } from '../support/test-app.js';
 
 const REDIS_URL = process.env.REDIS_URL as string;

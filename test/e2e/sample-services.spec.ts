@@ -6,7 +6,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { createClient } from '@redis/client';
 import { forge } from '../support/forge.js';
-import { type Answer, ask, freePort, ServiceProcess, until } from '../support/service-process.js';
+import type { Answer } from '../support/json-request.js';
+import { ask, freePort, ServiceProcess, until } from '../support/service-process.js';
 import { claimsOf } from '../support/test-app.js';
 
 const SAMPLE = 'sample/02-services';

@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { request as httpRequest } from 'node:http';
 import { createServer } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
+import { type Question, requestJson } from './json-request.js';
 
 const READY_WITHIN_MS = 60_000;
 const STOPPED_WITHIN_MS = 20_000;
@@ -112,56 +112,6 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-export interface Answer {
-  readonly status: number;
-  // biome-ignore lint/suspicious/noExplicitAny: tests look into it
-  readonly body: any;
-  readonly challenge: string | undefined;
-  /** The token that the response brought. */
-  readonly token: string | undefined;
-}
-
-export interface Question {
-  token?: string | undefined;
-  /** JSON as it is sent. */
-  body?: string;
-  headers?: Record<string, string>;
-}
-
 /** On a connection of its own, so that no idle one is closed under it by a server that ends. */
-export function ask(
-  method: 'GET' | 'POST',
-  url: string,
-  { token, body, headers = {} }: Question = {},
-): Promise<Answer> {
-  return new Promise((resolve, reject) => {
-    const request = httpRequest(url, {
-      method,
-      agent: false,
-      headers: {
-        ...(token !== undefined && { authorization: `Bearer ${token}` }),
-        ...(body !== undefined && { 'content-type': 'application/json' }),
-        ...headers,
-      },
-    });
-    request.on('error', reject);
-    request.on('response', (response) => {
-      let text = '';
-      response.setEncoding('utf8');
-      response.on('error', reject);
-      response.on('data', (chunk: string) => {
-        text += chunk;
-      });
-      response.on('end', () => {
-        const { authorization, 'www-authenticate': challenge } = response.headers;
-        resolve({
-          status: response.statusCode ?? 0,
-          body: text === '' ? undefined : JSON.parse(text),
-          challenge,
-          token: /^Bearer (.+)$/.exec(authorization ?? '')?.[1],
-        });
-      });
-    });
-    request.end(body);
-  });
-}
+export const ask = (method: 'GET' | 'POST', url: string, question: Question = {}) =>
+  requestJson(method, url, question, false);
