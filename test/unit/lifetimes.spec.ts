@@ -263,10 +263,22 @@ describe('the grace period', () => {
     store.entries.delete(storeKeys.jti(first.claims.jti, 'access'));
     clock.time = at + GRACE - 1;
     expect(await ending(tokens.verify(first.accessToken))).toBe('ok');
-    // Who met `next` alone has written `jti`, which says so after `next` has expired.
+    // Who met `next` alone has written `jti`: with the time that `next` names,
+    clock.time = at + GRACE;
+    expect(await ending(tokens.verify(first.accessToken))).toBe('TOKEN_SUPERSEDED');
+    // and it says so after `next` has expired.
     clock.time = at + GRACE + 120_000;
     expect(store.get(storeKeys.next(first.claims.jti, 'access'))).toBeUndefined();
     expect(await ending(tokens.verify(first.accessToken))).toBe('TOKEN_SUPERSEDED');
+  });
+
+  it('does not hide that the session was revoked, nor does its end', async () => {
+    const { clock, at, first, tokens } = await superseded();
+    await tokens.revoke({ sid: first.claims.sid });
+    for (const elapsed of [0, GRACE - 1, GRACE, GRACE + 120_000]) {
+      clock.time = at + elapsed;
+      expect(await ending(tokens.verify(first.accessToken))).toBe('TOKEN_REVOKED');
+    }
   });
 
   it('of 0 ends with the replacement', async () => {

@@ -53,6 +53,16 @@ describe('the near copy', () => {
       expect(values.version).toBe(after);
     });
 
+    it('when something has changed that it has not been asked for lately', () => {
+      const { values, learn } = near(8);
+      learn({ a: '1' });
+      // So many others that `a` belongs to the older half.
+      for (const key of ['b', 'c', 'd', 'e']) learn({ [key]: undefined });
+      const before = values.version;
+      values.invalidate('a');
+      expect(values.version).not.toBe(before);
+    });
+
     it('when something it knew has been dropped for something else', () => {
       const { values, learn } = near(4);
       learn({ a: '1' });
