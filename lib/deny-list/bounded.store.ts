@@ -64,8 +64,8 @@ export class BoundedStore implements DenyListStore {
     return this.store.removeIfUnchanged && this.remove;
   }
 
-  get endSooner(): DenyListStore['endSooner'] {
-    return this.store.endSooner && this.hasten;
+  get conclude(): DenyListStore['conclude'] {
+    return this.store.conclude && this.concluding;
   }
 
   get neverShortens() {
@@ -108,8 +108,8 @@ export class BoundedStore implements DenyListStore {
   private readonly writeBoth = (first: Entry, second: Entry) =>
     this.bound(() => (this.store as Required<DenyListStore>).writeBothIfAbsent(first, second));
 
-  private readonly hasten = (key: string, ttl: number, beside: string) =>
-    this.bound(async () => this.store.endSooner?.(key, ttl, beside));
+  private readonly concluding = (jti: string, successor: string, next: string, ttl: number) =>
+    this.bound(async () => this.store.conclude?.(jti, successor, next, ttl));
 
   /**
    * Goes behind a call that has just failed, on which the breaker may have opened, and nobody waits for

@@ -54,8 +54,8 @@ export interface DenyListStore {
   ): Promise<{ written: boolean; current?: string | undefined }>;
 
   /**
-   * Two entries at once, each where nothing stands, and the second only if the first was written.
-   * Answers what stood there. Only where {@link isOrdered}, and left out by stores that cannot: then
+   * Two entries at once, and neither where one of them stands. Answers what stood there; of the second
+   * only where the first did not. Only where {@link isOrdered}, and left out by stores that cannot: then
    * they are written one by one.
    */
   writeBothIfAbsent?(first: Entry, second: Entry): Promise<readonly [Standing, Standing]>;
@@ -67,10 +67,11 @@ export interface DenyListStore {
   removeIfUnchanged?(key: string, expected: string): Promise<boolean>;
 
   /**
-   * Brings the end of an entry forward, to so many whole milliseconds from now, if `beside` stands. As
-   * {@link writeBothIfAbsent}, and where there is none entries stay until they were to end.
+   * In one step, where the record `jti` leads to `successor`: notes there that this was used, and has `next`
+   * end in so many milliseconds, if it would end later. As {@link writeBothIfAbsent}; without it records
+   * stay as they are.
    */
-  endSooner?(key: string, ttl: number, beside: string): Promise<void>;
+  conclude?(jti: string, successor: string, next: string, ttl: number): Promise<void>;
 
   /**
    * Whether {@link write} and {@link writeIfUnchanged} keep the end of the entry that stands there, where

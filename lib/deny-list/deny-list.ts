@@ -345,14 +345,15 @@ export class DenyList {
   }
 
   /**
-   * This refresh token was used, so somebody has it: whoever comes late with the one before it is led no
-   * further than to it, and that it was used is told by `jti`, which takes a fraction of `next`. Nobody
-   * waits for it, and where it fails, or the store cannot do it, `next` stays as long as `jti`.
+   * This refresh token was used, so it has arrived: whoever comes late with the one before it is not led to
+   * it any more. That is noted in the record `jti` of that one, which takes a fraction of `next`, and `next`
+   * ends as an access token's does. Nobody waits for it; where it fails, or the store cannot do it in one
+   * step, `next` stays as long as `jti`.
    */
-  forgetTheWayTo({ seen: { prev } }: VerifiedToken): void {
+  conclude({ jti: used, seen: { prev } }: VerifiedToken): void {
     if (prev === undefined) return;
-    const [next, jti] = [this.keys.next(prev, 'refresh'), this.keys.jti(prev, 'refresh')];
-    this.store.endSooner?.(next, this.nextLifetime, jti).catch(() => {});
+    const [jti, next] = [this.keys.jti(prev, 'refresh'), this.keys.next(prev, 'refresh')];
+    this.store.conclude?.(jti, used, next, this.nextLifetime).catch(() => {});
   }
 
   /** `next`, and then `jti`, the record that outlives it. Answers what stands there already. */

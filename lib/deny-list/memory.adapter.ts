@@ -48,8 +48,8 @@ export class MemoryAdapter extends EventEmitter {
     this.set(key, value, ttl === undefined ? undefined : Math.max(ttl, left));
   }
 
-  /** Has an entry end so many milliseconds from now, if it would end later. */
-  setAtMost(key: string, ttl: number): void {
+  /** Has an entry end in so many milliseconds, if it would end later. */
+  endSooner(key: string, ttl: number): void {
     const entry = this.entries.get(key);
     const expires = Date.now() + ttl;
     // What it says does not change, so nothing that was said of it before does.

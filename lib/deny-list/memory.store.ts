@@ -6,6 +6,7 @@ import {
   StoreAnswerError,
 } from './deny-list.store.js';
 import type { MemoryAdapter } from './memory.adapter.js';
+import { formatUsed } from './records.js';
 
 /** The default store, below Keyv: what lies in this process is answered without a promise. */
 export class MemoryStore implements DenyListStore {
@@ -50,16 +51,22 @@ export class MemoryStore implements DenyListStore {
   }
 
   async writeBothIfAbsent(first: Entry, second: Entry): Promise<readonly [Standing, Standing]> {
-    const standing = this.add(first);
-    return [standing, standing === undefined ? this.add(second) : undefined];
+    const standing = this.get(first.key);
+    if (standing !== undefined) return [standing, undefined];
+    const before = this.add(second);
+    if (before === undefined) this.add(first);
+    return [undefined, before];
   }
 
   async removeIfUnchanged(key: string, expected: string): Promise<boolean> {
     return this.get(key) === expected && this.adapter.delete(key);
   }
 
-  async endSooner(key: string, ttl: number, beside: string): Promise<void> {
-    if (this.get(beside) !== undefined) this.adapter.setAtMost(key, ttl);
+  async conclude(jti: string, successor: string, next: string, ttl: number): Promise<void> {
+    const used = formatUsed(this.get(jti), successor);
+    if (used === undefined) return;
+    this.adapter.setAtLeast(jti, used, 0);
+    this.adapter.endSooner(next, ttl);
   }
 
   private add({ key, value, ttl }: Omit<Entry, 'ttl'> & { ttl: number | undefined }): Standing {

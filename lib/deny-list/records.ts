@@ -12,7 +12,15 @@ export interface Records {
 }
 
 /** The record `jti:<jti>`. */
-export type TokenRecord = { revoked: true } | { revoked: false; at: number; successor: string };
+export type TokenRecord = { revoked: true } | SupersededRecord;
+
+interface SupersededRecord {
+  readonly revoked: false;
+  readonly at: number;
+  readonly successor: string;
+  /** Whether the successor was used, of a refresh token. */
+  readonly isUsed: boolean;
+}
 
 export function formatSuperseded(at: number, successor: string): string {
   return `${at} ${successor}`;
@@ -26,11 +34,22 @@ export function formatSupersededAtOnce(at: number, successor: string): string {
   return `${formatSuperseded(at, successor)} +`;
 }
 
+/**
+ * The record once the successor was used. `undefined`: it says so already, or something else.
+ *
+ * @param record what stands there
+ */
+export function formatUsed(record: string | undefined, successor: string): string | undefined {
+  const known = record === undefined ? undefined : parseTokenRecord(record);
+  if (!known || known.revoked || known.isUsed || known.successor !== successor) return undefined;
+  return `${formatSuperseded(known.at, successor)} *`;
+}
+
 /** Unreadable counts as revoked: something was written about this token, and it was no pardon. */
 export function parseTokenRecord(value: string): TokenRecord {
-  const [at = '', successor] = value.split(' ', 2);
+  const [at = '', successor, note] = value.split(' ');
   if (successor === undefined || !Number.isSafeInteger(Number(at))) {
     return { revoked: true };
   }
-  return { revoked: false, at: Number(at), successor };
+  return { revoked: false, at: Number(at), successor, isUsed: note === '*' };
 }

@@ -29,13 +29,13 @@ if (current or '') ~= ARGV[1] then return current or '' end
 setAtLeast(KEYS[1], ARGV[2], ARGV[3])
 return false`;
 
-/** Each where nothing stands, the second only after the first. Answers what stood there. */
+/** Neither where one of them stands. Answers what stood there. */
 const WRITE_BOTH_IF_ABSENT = `
 local standing = redis.call('GET', KEYS[1])
 if standing then return {standing, ''} end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 standing = redis.call('GET', KEYS[2])
 if standing then return {'', standing} end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4])
 return {'', ''}`;
 
@@ -43,13 +43,19 @@ const REMOVE_IF_UNCHANGED = `
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])`;
 
-/** Brings an end forward, if another entry stands. In no other commands than those above. */
-const END_SOONER = `
-local value = redis.call('GET', KEYS[1])
-if not value or not redis.call('GET', KEYS[2]) then return 0 end
+/** As `formatUsed` writes it. In no other commands than those above, since accounts permit these. */
+const CONCLUDE = `
+local record = redis.call('GET', KEYS[1])
+if not record then return 0 end
+local at, successor, note = string.match(record, '^(%d+) (%S+) ?(%S*)$')
+if successor ~= ARGV[1] or note == '*' then return 0 end
 local left = redis.call('PTTL', KEYS[1])
-if left >= 0 and left <= tonumber(ARGV[1]) then return 0 end
-redis.call('SET', KEYS[1], value, 'PX', ARGV[1])
+if left <= 0 then return 0 end
+redis.call('SET', KEYS[1], at .. ' ' .. successor .. ' *', 'PX', string.format('%.0f', left))
+local value = redis.call('GET', KEYS[2])
+if value and redis.call('PTTL', KEYS[2]) > tonumber(ARGV[2]) then
+  redis.call('SET', KEYS[2], value, 'PX', ARGV[2])
+end
 return 1`;
 
 /**
@@ -123,9 +129,15 @@ export const redisVerbs = {
     return answer === 1;
   },
 
-  async endSooner(client: RedisCommands, name: string, ttl: number, beside: string): Promise<void> {
-    const command = { keys: [name, beside], arguments: [String(ttl)] };
-    await client.eval(END_SOONER, command).catch(rethrowRefusal);
+  async conclude(
+    client: RedisCommands,
+    jti: string,
+    successor: string,
+    next: string,
+    ttl: number,
+  ): Promise<void> {
+    const command = { keys: [jti, next], arguments: [successor, String(ttl)] };
+    await client.eval(CONCLUDE, command).catch(rethrowRefusal);
   },
 };
 

@@ -24,7 +24,7 @@ export class RedisStore implements DenyListStore {
 
   readonly writeBothIfAbsent: DenyListStore['writeBothIfAbsent'];
   readonly removeIfUnchanged: DenyListStore['removeIfUnchanged'];
-  readonly endSooner: DenyListStore['endSooner'];
+  readonly conclude: DenyListStore['conclude'];
 
   constructor(private readonly adapter: KeyvRedisAdapter) {
     // Not a cluster either, where two keys lie on two servers, as a rule.
@@ -36,8 +36,10 @@ export class RedisStore implements DenyListStore {
     };
     this.removeIfUnchanged = async (key, expected) =>
       redisVerbs.removeIfUnchanged(await this.client(), this.name(key), expected);
-    this.endSooner = async (key, ttl, beside) =>
-      redisVerbs.endSooner(await this.client(), this.name(key), ttl, this.name(beside));
+    this.conclude = async (jti, successor, next, ttl) => {
+      const client = await this.client();
+      return redisVerbs.conclude(client, this.name(jti), successor, this.name(next), ttl);
+    };
   }
 
   async read(keys: readonly string[]): Promise<(string | undefined)[]> {

@@ -29,8 +29,8 @@ export interface Superseded {
   readonly at: number;
   /** The successor itself, for as long as its record is kept. */
   readonly successor: VerifiedToken | undefined;
-  /** Whether it is missing because nothing is kept any more, and not since that cannot be read. */
-  readonly isForgotten: boolean;
+  /** Whether the successor was used, as far as is known without looking at it. Of refresh tokens only. */
+  readonly isSpent: boolean;
 }
 
 /**
@@ -71,14 +71,14 @@ export function judge(
 /** Either record says so. `jti` outlives `next`, so the first replacement is found there. */
 function supersededBy(records: Records, next: Successor | undefined): Superseded | undefined {
   if (records.token && !records.token.revoked) {
-    const { at, successor } = records.token;
+    const { at, successor, isUsed: isSpent } = records.token;
     // A `next` that names another one was written too late to count.
     const match = next?.claims.jti === successor ? next.claims : undefined;
-    return { state: 'superseded', at, successor: match, isForgotten: records.next === undefined };
+    return { state: 'superseded', at, successor: match, isSpent };
   }
   if (records.next === undefined) return undefined;
-  const isForgotten = false;
+  const isSpent = false;
   // A record that cannot be read still says that the token was replaced; when and by what is gone.
-  if (!next) return { state: 'superseded', at: 0, successor: undefined, isForgotten };
-  return { state: 'superseded', at: next.at, successor: next.claims, isForgotten };
+  if (!next) return { state: 'superseded', at: 0, successor: undefined, isSpent };
+  return { state: 'superseded', at: next.at, successor: next.claims, isSpent };
 }

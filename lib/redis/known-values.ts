@@ -34,7 +34,8 @@ export class KnownValues {
   set(key: string, value: Known): void {
     if (this.generation === 0) return;
     if (this.young.size >= this.generation && !this.young.has(key)) {
-      if (this.old.size > 0) this.losses += 1;
+      // What is believed without being asked for here would not move, and be dropped the next time.
+      this.losses += 1;
       this.old = this.young;
       this.young = new Map();
     }

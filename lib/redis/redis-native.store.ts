@@ -146,8 +146,8 @@ export class RedisNativeStore implements NativeStore {
     return this.isOrdered ? this.remove : undefined;
   }
 
-  get endSooner(): NativeStore['endSooner'] {
-    return this.isOrdered ? this.hasten : undefined;
+  get conclude(): NativeStore['conclude'] {
+    return this.isOrdered ? this.concluding : undefined;
   }
 
   private readonly writeBoth = (first: Entry, second: Entry) =>
@@ -158,8 +158,8 @@ export class RedisNativeStore implements NativeStore {
   private readonly remove = (key: string, expected: string) =>
     this.changing([key], () => redisVerbs.removeIfUnchanged(this.commands, key, expected));
 
-  private readonly hasten = (key: string, ttl: number, beside: string) =>
-    this.changing([key], () => redisVerbs.endSooner(this.commands, key, ttl, beside));
+  private readonly concluding = (jti: string, successor: string, next: string, ttl: number) =>
+    this.changing([jti, next], () => redisVerbs.conclude(this.commands, jti, successor, next, ttl));
 
   /** Throws before it is opened and after it is closed. */
   get commands(): LinkCommands {

@@ -117,8 +117,7 @@ export class RefreshTokens {
     const inGrace = this.parts.denyList.isInGrace(verdict.at);
     const { sub, sid, jti } = presented;
     if (isTold) this.parts.events.emit('superseded-use', { sub, sid, jti, inGrace });
-    // What leads on is kept until the token ends, or was used so long ago that it leads no further.
-    if (!inGrace && verdict.isForgotten) await this.endSession(presented);
+    if (!inGrace && verdict.isSpent) await this.endSession(presented);
     let token = successorOf(verdict);
     for (let hop = 0; hop < MAX_HOPS; hop++) {
       const { verdict: next, ...found } = await this.lookAlive(token, record);
@@ -181,7 +180,7 @@ export class RefreshTokens {
     await sessions.settle(access, kept, standing);
     if (isUse) {
       if (await denyList.supersede(token, refresh, 'refresh')) return undefined;
-      denyList.forgetTheWayTo(token);
+      denyList.conclude(token);
     }
     // Into a tenant, say, that has been revoked since: the session must not go on beside it.
     const now = await sessions.read(presented);

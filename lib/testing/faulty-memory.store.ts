@@ -1,6 +1,7 @@
 import { type Clock, systemClock } from '../clock.js';
 import type { Entry, Standing } from '../deny-list/deny-list.store.js';
 import type { NativeStore, NativeStoreSettings } from '../deny-list/native-store.js';
+import { formatUsed } from '../deny-list/records.js';
 import { type Faults, isAbout, type StoreVerb } from './faults.js';
 
 interface Stored {
@@ -60,9 +61,11 @@ export class FaultyMemoryStore implements NativeStore {
 
   async writeBothIfAbsent(first: Entry, second: Entry): Promise<readonly [Standing, Standing]> {
     await this.pass('write', first.key, second.key);
-    const standing = this.setIfAbsent(first.key, first.value, first.ttl);
+    const standing = this.get(first.key);
     if (standing !== undefined) return [standing, undefined];
-    return [undefined, this.setIfAbsent(second.key, second.value, second.ttl)];
+    const before = this.setIfAbsent(second.key, second.value, second.ttl);
+    if (before === undefined) this.set(first.key, first.value, first.ttl);
+    return [undefined, before];
   }
 
   async removeIfUnchanged(key: string, expected: string): Promise<boolean> {
@@ -70,12 +73,15 @@ export class FaultyMemoryStore implements NativeStore {
     return this.get(key) === expected && this.entries.delete(key);
   }
 
-  async endSooner(key: string, ttl: number, beside: string): Promise<void> {
-    await this.pass('write', key, beside);
-    const value = this.get(key);
-    const { expires = Number.POSITIVE_INFINITY } = this.entries.get(key) ?? {};
-    if (value === undefined || this.get(beside) === undefined) return;
-    if (expires > this.clock.now() + ttl) this.set(key, value, ttl);
+  async conclude(jti: string, successor: string, next: string, ttl: number): Promise<void> {
+    await this.pass('write', jti, next);
+    const [record, leading] = [this.entries.get(jti), this.entries.get(next)];
+    const used = formatUsed(this.get(jti), successor);
+    if (used === undefined) return;
+    this.entries.set(jti, { value: used, expires: record?.expires });
+    const end = this.clock.now() + ttl;
+    const isLater = (leading?.expires ?? Number.POSITIVE_INFINITY) > end;
+    if (leading && isLater) this.entries.set(next, { value: leading.value, expires: end });
   }
 
   async remove(key: string): Promise<boolean> {

@@ -219,6 +219,23 @@ describe.each(MATRIX)('Reissue: %s, deny list in %s', (platform, kind) => {
       expectNewToken(await app.get('/me', token), { plan: 'premium' });
     });
 
+    it('ends what was issued meanwhile when the handler throws', async () => {
+      const app = await start();
+      const token = await app.logIn('alice');
+      const handler = stoppable(script, () => {
+        app.users.set('alice', { plan: 'premium' });
+        throw new Error('Failed halfway.');
+      });
+      const reply = app.post('/run', token);
+      await handler.entered();
+      // Another device logs in: by what is true before the handler has changed it.
+      const other = await app.logIn('alice');
+      expectNoNewToken(await app.get('/me', other), { plan: 'free' });
+      handler.leave();
+      expect(await reply).toMatchObject({ status: 500, token: undefined });
+      expectNewToken(await app.get('/me', other), { plan: 'premium' });
+    });
+
     it('survives a handler that sends its headers itself; the next request delivers', async () => {
       const app = await start();
       const token = await app.logIn('alice');

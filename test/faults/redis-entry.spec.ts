@@ -115,7 +115,6 @@ describe('at boot', () => {
           : async () => {
               await store.write('jst:jti:a', 'x', 1_000);
               await store.removeIfUnchanged?.('jst:jti:a', 'x');
-              await store.endSooner?.('jst:jti:a', 1_000, 'jst:jti:b');
             };
       await expect(ask()).rejects.toThrow(/what the scripts call/);
       await expect(ask()).rejects.toBeInstanceOf(StoreAnswerError);

@@ -135,29 +135,33 @@ describe('a store on Redis', () => {
     expect(await removeIfUnchanged('a', 'one')).toBe(true);
     expect(await removeIfUnchanged('a', 'one')).toBe(false);
     expect(await writeBothIfAbsent(...both('two'))).toEqual([undefined, 'one']);
-    expect(await store.read(['a', 'b'])).toEqual(['two', 'one']);
+    expect(await store.read(['a', 'b'])).toEqual([undefined, 'one']);
   });
 
-  it('brings an end forward, if another entry stands, and never back', async () => {
+  it('concludes a succession: the record says so, and what leads on ends sooner', async () => {
     const { store, client } = await service();
-    const { endSooner } = store as Required<typeof store>;
+    const { conclude } = store as Required<typeof store>;
     const left = async (key: string) => {
       const [name = ''] = await client.keys(`*:${key}`);
       return client.pTTL(name);
     };
-    await store.write('a', 'x', 60_000);
-    await endSooner('a', 1_000, 'b');
-    expect(await left('a')).toBeGreaterThan(50_000);
-    await store.write('b', 'x', 60_000);
-    await endSooner('a', 1_000, 'b');
-    expect(await left('a')).toBeLessThanOrEqual(1_000);
-    await endSooner('a', 60_000, 'b');
-    expect(await left('a')).toBeLessThanOrEqual(1_000);
-    await endSooner('none', 1_000, 'b');
-    await store.write('c', 'for ever', undefined);
-    await endSooner('c', 1_000, 'b');
-    expect(await left('c')).toBeGreaterThan(0);
-    expect(await store.read(['a', 'b', 'c', 'none'])).toEqual(['x', 'x', 'for ever', undefined]);
+    await store.write('next', 'x', 60_000);
+    // It leads elsewhere, or cannot be read, or is not there.
+    for (const record of ['12 c', 'garbage', '12 bb +']) {
+      await store.write('jti', record, 60_000);
+      await conclude('jti', 'b', 'next', 1_000);
+      expect(await store.read(['jti'])).toEqual([record]);
+    }
+    await conclude('none', 'b', 'next', 1_000);
+    expect(await left('next')).toBeGreaterThan(50_000);
+    await store.write('jti', '12 b +', 60_000);
+    await conclude('jti', 'b', 'next', 30_000);
+    expect(await left('next')).toBeLessThanOrEqual(30_000);
+    expect(await left('jti')).toBeGreaterThan(50_000);
+    // Once is enough.
+    await conclude('jti', 'b', 'next', 1_000);
+    expect(await left('next')).toBeGreaterThan(20_000);
+    expect(await store.read(['jti', 'next', 'none'])).toEqual(['12 b *', 'x', undefined]);
   });
 
   it('a value of another kind is no answer', async () => {

@@ -1,5 +1,6 @@
 import type { Clock } from '../../lib/clock.js';
 import type { DenyListStore, Entry } from '../../lib/deny-list/deny-list.store.js';
+import { formatUsed } from '../../lib/deny-list/records.js';
 import { DenyListUnavailableError } from '../../lib/jwt-state.errors.js';
 
 /** In ms. */
@@ -126,10 +127,13 @@ export class ScheduledPairStore extends ScheduledStore {
     super(entries, scheduler, process);
   }
 
-  endSooner(key: string, ttl: number, beside: string): Promise<void> {
-    return this.step(`hasten ${kind(key)}`, () => {
+  conclude(jti: string, successor: string, next: string, ttl: number): Promise<void> {
+    return this.step('conclude', () => {
       if (ttl < GRACE) throw new Error('It would be missing in the grace period.');
-      if (this.entries.has(beside)) this.ends.set(key, this.clock.now() + GRACE);
+      const used = formatUsed(this.get(jti), successor);
+      if (used === undefined) return;
+      this.entries.set(jti, used);
+      this.ends.set(next, this.clock.now() + GRACE);
     });
   }
 
@@ -140,8 +144,11 @@ export class ScheduledPairStore extends ScheduledStore {
 
   writeBothIfAbsent(first: Entry, second: Entry) {
     return this.step('add both', () => {
-      const before = this.add(first);
-      return [before, before === undefined ? this.add(second) : undefined] as const;
+      const standing = this.get(first.key);
+      if (standing !== undefined) return [standing, undefined] as const;
+      const before = this.add(second);
+      if (before === undefined) this.add(first);
+      return [undefined, before] as const;
     });
   }
 
@@ -153,8 +160,10 @@ export class ScheduledPairStore extends ScheduledStore {
 
   private add({ key, value }: Entry): string | undefined {
     const standing = this.get(key);
-    if (standing === undefined) this.entries.set(key, value);
-    return standing;
+    if (standing !== undefined) return standing;
+    this.entries.set(key, value);
+    this.ends.delete(key);
+    return undefined;
   }
 }
 

@@ -11,7 +11,7 @@ export interface Operation {
     | 'writeIfUnchanged'
     | 'writeBothIfAbsent'
     | 'removeIfUnchanged'
-    | 'endSooner';
+    | 'conclude';
   /** Of a read: the first of them. */
   readonly key: string;
   readonly ttl?: number | undefined;

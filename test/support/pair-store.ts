@@ -1,4 +1,5 @@
 import type { Entry, NearCopy } from '../../lib/deny-list/deny-list.store.js';
+import { formatUsed } from '../../lib/deny-list/records.js';
 import { MemoryStore } from './memory-store.js';
 
 /**
@@ -14,8 +15,11 @@ export class PairStore extends MemoryStore {
   writeBothIfAbsent(first: Entry, second: Entry) {
     const { key, ttl } = first;
     return this.operate({ verb: 'writeBothIfAbsent', key, ttl }, () => {
-      const standing = this.add(first);
-      return [standing, standing === undefined ? this.add(second) : undefined] as const;
+      const standing = this.get(first.key);
+      if (standing !== undefined) return [standing, undefined] as const;
+      const before = this.add(second);
+      if (before === undefined) this.add(first);
+      return [undefined, before] as const;
     });
   }
 
@@ -24,11 +28,13 @@ export class PairStore extends MemoryStore {
     return this.operate({ verb: 'removeIfUnchanged', key }, remove, this.held.length > 0);
   }
 
-  endSooner(key: string, ttl: number, beside: string): Promise<void> {
-    return this.operate({ verb: 'endSooner', key, ttl }, () => {
-      const value = this.get(key);
-      if (value === undefined || this.get(beside) === undefined) return;
-      if (this.longer(key, ttl) !== ttl) this.set(key, value, ttl);
+  conclude(jti: string, successor: string, next: string, ttl: number): Promise<void> {
+    return this.operate({ verb: 'conclude', key: jti, ttl }, () => {
+      const used = formatUsed(this.get(jti), successor);
+      if (used === undefined) return;
+      this.set(jti, used, this.longer(jti, 0));
+      const value = this.get(next);
+      if (value !== undefined && this.longer(next, ttl) !== ttl) this.set(next, value, ttl);
     });
   }
 

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeEach, describe, expect, it } from '@jest/globals';
 import type { JwtStateOptions } from '../../lib/jwt-state.options.js';
 import type { ChangeScope } from '../../lib/reissue/commit-protocol.js';
@@ -224,6 +225,21 @@ describe('after a success', () => {
     expect(issued.claims.plan).toBe('premium');
     expect(await ending(tokens.verify(issued.accessToken))).toBe('ok');
     expect((await tokens.verify(mine.accessToken)).jti).toBe(issued.claims.jti);
+  });
+
+  it('also where the store has answered the look before it took the mark', async () => {
+    const { tokens, begin } = service();
+    const mine = await tokens.issue('alice');
+    const commit = await begin(mine.claims);
+    store.onOperation = async ({ verb }) => {
+      if (verb === 'writeIfUnchanged') await sleep(20);
+      return undefined;
+    };
+    truth = { plan: 'premium' };
+    await commit.close();
+    const issued = (await commit.replace()) as IssuedToken;
+    expect(issued.claims.plan).toBe('premium');
+    expect((await tokens.verify(issued.accessToken)).jti).toBe(issued.claims.jti);
   });
 
   it('other devices get the new truth at their next request', async () => {

@@ -14,7 +14,13 @@ import {
   pendingAfter,
   seenBy,
 } from '../../lib/deny-list/marks.js';
-import { formatSuperseded, parseTokenRecord, type Records } from '../../lib/deny-list/records.js';
+import {
+  formatSuperseded,
+  formatSupersededAtOnce,
+  formatUsed,
+  parseTokenRecord,
+  type Records,
+} from '../../lib/deny-list/records.js';
 import { claimScopes, type Scope, scopesOf } from '../../lib/deny-list/scopes.js';
 import { judge } from '../../lib/deny-list/verdict.js';
 import { nextTokenId, timeOfTokenId } from '../../lib/token/token-id.js';
@@ -475,13 +481,25 @@ describe('a record', () => {
   it('of a superseded token survives being written and read', () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: 2 ** 52 }), fc.uuid(), (at, successor) => {
-        expect(parseTokenRecord(formatSuperseded(at, successor))).toEqual({
-          revoked: false,
-          at,
-          successor,
-        });
+        const known = { revoked: false, at, successor };
+        const written = formatSuperseded(at, successor);
+        expect(parseTokenRecord(written)).toEqual({ ...known, isUsed: false });
+        const atOnce = formatSupersededAtOnce(at, successor);
+        expect(parseTokenRecord(atOnce)).toEqual({ ...known, isUsed: false });
+        for (const record of [written, atOnce]) {
+          const used = formatUsed(record, successor) as string;
+          expect(parseTokenRecord(used)).toEqual({ ...known, isUsed: true });
+          expect(formatUsed(used, successor)).toBeUndefined();
+          expect(formatUsed(record, `${successor}x`)).toBeUndefined();
+        }
       }),
     );
+  });
+
+  it('is not noted to lead further where none says that it leads anywhere', () => {
+    for (const record of [undefined, '', 'garbage', 'x j2', '12']) {
+      expect(formatUsed(record, 'j2')).toBeUndefined();
+    }
   });
 
   it.each(['revoked', '', 'x', '12', 'x y', 'NaN y', '1e999 y'])(
@@ -502,8 +520,9 @@ describe('the verdict', () => {
     token: fc.constantFrom(
       undefined,
       { revoked: true } as const,
-      { revoked: false, at: NOW, successor: SUCCESSOR } as const,
-      { revoked: false, at: NOW, successor: 'somebody else' } as const,
+      { revoked: false, at: NOW, successor: SUCCESSOR, isUsed: false } as const,
+      { revoked: false, at: NOW, successor: SUCCESSOR, isUsed: true } as const,
+      { revoked: false, at: NOW, successor: 'somebody else', isUsed: false } as const,
     ),
     next: fc.constantFrom('absent', 'readable', 'unreadable'),
     revocation: fc.constantFrom('absent', 'seen', 'news', 'excepted'),
@@ -570,6 +589,7 @@ describe('the verdict', () => {
         expect(verdict.successor?.jti).toBe(
           s.next === 'readable' && agreed ? SUCCESSOR : undefined,
         );
+        expect(verdict.isSpent).toBe(s.token?.revoked === false && s.token.isUsed);
       }),
       { numRuns: 2_000 },
     );

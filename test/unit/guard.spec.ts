@@ -22,9 +22,9 @@ afterEach(() => {
 });
 
 /** Asks the guard of a service about a token. */
-function guardOf(assembly: Assembly, Guard = JwtStateGuard) {
+function guardOf(assembly: Assembly, Guard = JwtStateGuard, Strategy = JwtStateStrategy) {
   const { credentials, verifier, resolver, delivery, refreshCredentials } = assembly;
-  const strategy = new JwtStateStrategy(credentials, verifier);
+  const strategy = new Strategy(credentials, verifier);
   opened.push(strategy);
   const guard = new Guard(
     new Reflector(),
@@ -88,6 +88,21 @@ describe('passport', () => {
     expect([first.ran, second.ran, forged.ran]).toEqual([true, true, false]);
     expect(forged.thrown).toMatchObject({ code: 'TOKEN_INVALID' });
     expect(seen).toEqual(['alice', 'alice', false]);
+  });
+
+  it('asks a strategy that somebody has put in the place of this one about every request', async () => {
+    const seen: unknown[] = [];
+    class OwnStrategy extends JwtStateStrategy {
+      override validate(request: IncomingMessage, payload: unknown) {
+        seen.push((payload as { sub?: string }).sub);
+        return super.validate(request, payload);
+      }
+    }
+    const assembly = assembled();
+    const ask = guardOf(assembly, JwtStateGuard, OwnStrategy);
+    const { accessToken } = await assembly.tokens.issue('alice');
+    expect([(await ask(accessToken)).ran, (await ask(accessToken)).ran]).toEqual([true, true]);
+    expect(seen).toEqual(['alice', 'alice']);
   });
 
   it('is given the options of a guard that has some', async () => {

@@ -281,6 +281,23 @@ describe('the grace period', () => {
     }
   });
 
+  it('is that of the token itself: what it leads to is followed, whoever is behind', async () => {
+    const { clock, issuer, writer, reader, other } = hosts('store', {
+      issuer: 0,
+      writer: 5_000,
+      reader: 0,
+      other: -5_000,
+    });
+    const first = await issuer.tokens.issue('alice');
+    const second = await writer.tokens.reissue(first.claims);
+    const third = await other.tokens.reissue(second.claims);
+    // That of the second is over, by the clock of the host that has replaced it.
+    clock.advance(GRACE);
+    expect((await reader.tokens.verify(first.accessToken)).jti).toBe(third.claims.jti);
+    clock.advance(5_000);
+    expect(await ending(reader.tokens.verify(first.accessToken))).toBe('TOKEN_SUPERSEDED');
+  });
+
   it('of 0 ends with the replacement', async () => {
     const { first, second, tokens } = await superseded({ reissue: { gracePeriod: 0 } });
     expect(await ending(tokens.verify(first.accessToken))).toBe('TOKEN_SUPERSEDED');

@@ -42,7 +42,7 @@ describe.each(KINDS.filter(([kind]) => kind !== 'a pool'))(
       expect(store.isOrdered).toBe(isOrdered);
       expect(store.writeBothIfAbsent !== undefined).toBe(isOrdered);
       expect(store.removeIfUnchanged !== undefined).toBe(isOrdered);
-      expect(store.endSooner !== undefined).toBe(isOrdered);
+      expect(store.conclude !== undefined).toBe(isOrdered);
     });
   },
 );

@@ -915,6 +915,18 @@ describe('the claims source', () => {
     clock.advance(50 * MINUTE);
     expect((await tokens.refresh(refreshOf(second))).claims.plan).toBe('premium');
   });
+
+  it('that is not there: a change stays news to who can read it', async () => {
+    const [blind, seeing] = [service({ claims: undefined }), service()];
+    const first = await blind.tokens.issue('alice', { plan: 'free' });
+    truth = { plan: 'premium' };
+    await seeing.tokens.markStale({ sub: 'alice' });
+    const second = await blind.tokens.refresh(refreshOf(first));
+    expect(second.claims.plan).toBe('free');
+    expect(await accepts(seeing, second)).toBe('TOKEN_STALE');
+    const { current } = await seeing.resolver.resolve(second.claims, 'reissue');
+    expect(current.plan).toBe('premium');
+  });
 });
 
 describe('a store that was lost', () => {

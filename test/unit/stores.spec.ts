@@ -159,7 +159,7 @@ describe('the default store', () => {
     expect(await one.read(['p:a'])).toEqual(['for ever']);
   });
 
-  it('writes two entries in one step, the second only after the first', async () => {
+  it('writes two entries in one step, and neither where one of them stands', async () => {
     const one = store();
     const both = (value: string) => [
       { key: 'p:a', value, ttl: 1_000 },
@@ -175,26 +175,33 @@ describe('the default store', () => {
     expect(await one.removeIfUnchanged('p:a', 'two')).toBe(false);
     expect(await one.removeIfUnchanged('p:a', 'one')).toBe(true);
     expect(await one.writeBothIfAbsent(third, fourth)).toEqual([undefined, 'one']);
-    expect(await one.read(['p:a', 'p:b'])).toEqual(['two', 'one']);
+    expect(await one.read(['p:a', 'p:b'])).toEqual([undefined, 'one']);
   });
 
-  it('brings an end forward, if another entry stands, and never back', async () => {
+  it('concludes a succession: the record says so, and what leads on ends sooner', async () => {
     const one = store();
-    await one.write('p:a', 'x', 60_000);
-    await one.endSooner('p:a', 10, 'p:b');
+    const [jti, next] = ['p:jti', 'p:next'];
+    const put = async (record: string, ttl = 60_000) => {
+      await one.writeIfUnchanged(jti, (await one.read([jti]))[0], record, 60_000);
+      await one.writeIfUnchanged(next, (await one.read([next]))[0], 'x', ttl);
+    };
+    // It leads elsewhere, or cannot be read, or is not there.
+    for (const record of ['12 c', 'garbage', '12 bb +']) {
+      await put(record);
+      await one.conclude(jti, 'b', next, 10);
+      expect(await one.read([jti])).toEqual([record]);
+    }
+    await one.conclude('p:none', 'b', next, 10);
     await sleep(30);
-    expect(await one.read(['p:a'])).toEqual(['x']);
-    await one.write('p:b', 'x', 60_000);
-    await one.endSooner('p:a', 200, 'p:b');
-    await one.endSooner('p:a', 60_000, 'p:b');
-    await one.endSooner('p:none', 200, 'p:b');
-    expect(await one.read(['p:a', 'p:none'])).toEqual(['x', undefined]);
-    await sleep(220);
-    expect(await one.read(['p:a', 'p:b'])).toEqual([undefined, 'x']);
-    await one.write('p:c', 'for ever', undefined);
-    await one.endSooner('p:c', 10, 'p:b');
+    expect(await one.read([next, 'p:none'])).toEqual(['x', undefined]);
+    await put('12 b +');
+    await one.conclude(jti, 'b', next, 200);
+    // Once is enough.
+    await one.conclude(jti, 'b', next, 10);
     await sleep(30);
-    expect(await one.read(['p:c'])).toEqual([undefined]);
+    expect(await one.read([jti, next])).toEqual(['12 b *', 'x']);
+    await sleep(200);
+    expect(await one.read([jti, next])).toEqual(['12 b *', undefined]);
   });
 });
 

@@ -92,7 +92,12 @@ describe('TestDenyList', () => {
     expect(await both('p:b', 'p:c')).toEqual(['stands', undefined]);
     expect(await both('p:c', 'p:b')).toEqual([undefined, 'stands']);
     expect(await both('p:d', 'p:e')).toEqual([undefined, undefined]);
-    expect(await store.read(['p:b', 'p:c', 'p:d', 'p:e'])).toEqual(['stands', 'new', 'new', 'new']);
+    expect(await store.read(['p:b', 'p:c', 'p:d', 'p:e'])).toEqual([
+      'stands',
+      undefined,
+      'new',
+      'new',
+    ]);
   });
 
   it("ends entries by the application's clock", async () => {

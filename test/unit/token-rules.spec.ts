@@ -219,12 +219,14 @@ describe('a correctly signed payload', () => {
     [{ epoch: 'e', until: 'soon' }],
     [{ epoch: 'e', until: -1 }],
     [{ epoch: 'e', until: null }],
+    [{ epoch: 'e', prev: 5 }],
+    [{ epoch: 'e', prev: '' }],
   ])('with seen %j is refused', async (seen) => {
     expect(await check({ seen })).toBe('TOKEN_INVALID');
   });
 
   it('may carry what it has seen', async () => {
-    const seen = { epoch: 'e', stale: ['m'], revoked: ['n', 'o'], until: NOW };
+    const seen = { epoch: 'e', stale: ['m'], revoked: ['n', 'o'], until: NOW, prev: 'p' };
     expect(await check({ seen })).toBe('ok');
     expect(await check({ seen: { epoch: 'e', stale: [], revoked: [] } })).toBe('ok');
   });
@@ -351,7 +353,7 @@ describe('an identifier', () => {
 describe('the whole verifier', () => {
   const clock = new FakeClock(NOW);
   const store = new MemoryStore(clock);
-  const { verifier, tokens } = assembled({}, { clock, store });
+  const { verifier, tokens, denyList } = assembled({}, { clock, store });
   const sign = (claims: unknown, typ = 'at+jwt', secret: string = KEYS.secret) => {
     const signed = `${encode({ alg: 'HS256', typ })}.${encode(claims)}`;
     return `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`;
@@ -410,6 +412,27 @@ describe('the whole verifier', () => {
         }
       }
     }
+  });
+
+  it('a record that appears while a token is replaced decides', async () => {
+    const meanwhile = async (act: (claims: VerifiedToken) => unknown) => {
+      const { claims } = await tokens.issue('alice');
+      store.onOperation = async ({ verb, key }) => {
+        if (verb !== 'writeIfAbsent' || key !== storeKeys.jti(claims.jti, 'access'))
+          return undefined;
+        store.onOperation = () => undefined;
+        await act(claims);
+        return undefined;
+      };
+      return tokens.reissue(claims);
+    };
+    // Somebody has met `next` alone, and written what this was about to write.
+    const issued = await meanwhile((claims) => denyList.lookInStore(claims));
+    expect(await ending(tokens.verify(issued.accessToken))).toBe('ok');
+    // One that cannot be read is no pardon.
+    const garbage = ({ jti }: VerifiedToken) =>
+      store.write(storeKeys.jti(jti, 'access'), 'garbage', 60_000);
+    expect(await ending(meanwhile(garbage))).toBe('TOKEN_REVOKED');
   });
 
   it('a record in the store that somebody else made leads nowhere', async () => {

@@ -1,8 +1,10 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
 import { Logger } from '@nestjs/common';
 import type { Assembly } from '../../lib/jwt-state.assembly.js';
+import type { JwtStateOptions } from '../../lib/jwt-state.options.js';
 import type { IssuedToken } from '../../lib/token/issued-token.js';
 import { FakeClock } from '../support/fake-clock.js';
+import { Latch } from '../support/latch.js';
 import { type Fault, MemoryStore } from '../support/memory-store.js';
 import { PairStore } from '../support/pair-store.js';
 import { assembled, ending, storeKeys } from '../support/setup.js';
@@ -30,11 +32,12 @@ beforeEach(() => {
   store = new PairStore(clock);
 });
 
-const service = (on: MemoryStore = store) =>
-  assembled(
-    { refresh: { tokens: { expiresIn: '1d' } }, claims: () => ({ plan: 'free' }) },
-    { clock, store: on },
-  );
+const OPTIONS = {
+  refresh: { tokens: { expiresIn: '1d' } },
+  claims: () => ({ plan: 'free' }),
+} as const;
+const service = (on: MemoryStore = store, options: Partial<JwtStateOptions> = {}) =>
+  assembled({ ...OPTIONS, ...options }, { clock, store: on });
 const textOf = ({ refreshToken }: IssuedToken) => refreshToken as string;
 const idOf = ({ refreshClaims }: IssuedToken) => refreshClaims?.jti as string;
 const nextOf = (issued: IssuedToken) => storeKeys.next(idOf(issued), 'refresh');
@@ -117,10 +120,89 @@ describe('what leads from a used refresh token to its successor', () => {
     expect(left(nextOf(first))).toBe(LIFETIME + BEYOND);
   });
 
+  it('stays where the use has failed: that is none', async () => {
+    const assembly = service();
+    const first = await assembly.tokens.issue('alice');
+    const second = await use(assembly, first);
+    store.onOperation = ({ verb }) => (verb === 'writeBothIfAbsent' ? 'lost' : undefined);
+    expect(await ending(use(assembly, second))).toBe('DENY_LIST_UNAVAILABLE');
+    expect(left(nextOf(first))).toBe(LIFETIME + BEYOND);
+  });
+
+  it('stays where it leads to another successor, of a store that was emptied', async () => {
+    const assembly = service(store, { denyList: { onLoss: 'reissue' } });
+    const first = await assembly.tokens.issue('alice');
+    const second = await use(assembly, first);
+    store.clear();
+    const other = await use(assembly, first);
+    await use(assembly, second);
+    expect(left(nextOf(first))).toBe(LIFETIME + BEYOND);
+    clock.advance(NEXT);
+    expect(idOf(await use(assembly, first))).toBe(idOf(other));
+  });
+
+  it.each([
+    ['in the grace period', 0],
+    ['after it', 10 * MINUTE],
+  ])('is no sign of reuse where it is lost, or nobody can read it: %s', async (_, later) => {
+    const entry = (value: string) => ({ value, expires: clock.now() + LIFETIME });
+    for (const harm of [
+      (key: string) => store.entries.delete(key),
+      (key: string) => store.entries.set(key, entry('unreadable')),
+    ]) {
+      const assembly = service();
+      const first = await assembly.tokens.issue('alice');
+      const second = await use(assembly, first);
+      clock.advance(later);
+      harm(nextOf(first));
+      expect(await ending(use(assembly, first))).toBe('INVALID_GRANT');
+      expect(await ending(use(assembly, second))).toBe('ok');
+    }
+  });
+
+  it('does not hide reuse where it comes too late: a write that nobody waits for', async () => {
+    const assembly = service();
+    const first = await assembly.tokens.issue('alice');
+    store.onOperation = ({ verb }) => (verb === 'writeBothIfAbsent' ? 'late' : undefined);
+    expect(await ending(use(assembly, first))).toBe('DENY_LIST_UNAVAILABLE');
+    store.onOperation = () => undefined;
+    const third = await use(assembly, await use(assembly, first));
+    clock.advance(NEXT);
+    store.release();
+    expect(store.get(nextOf(first))).toBeUndefined();
+    expect(await ending(use(assembly, first))).toBe('INVALID_GRANT');
+    expect(await ending(use(assembly, third))).toBe('INVALID_GRANT');
+  });
+
+  it('does not hide reuse where it comes too late: a source that took its time', async () => {
+    const asked = new Latch('the source is asked');
+    const answers = new Latch('it answers');
+    let isSlow = true;
+    const claims = async () => {
+      if (isSlow) {
+        isSlow = false;
+        asked.open();
+        await answers.reached();
+      }
+      return { plan: 'free' };
+    };
+    const { tokens } = service();
+    const assembly = service(store, { claims, reissue: { claimsTimeout: '5m' } });
+    const first = await tokens.issue('alice');
+    const slow = ending(use(assembly, first));
+    await asked.reached();
+    const third = await use(assembly, await use(assembly, first));
+    clock.advance(20 * MINUTE);
+    answers.open();
+    expect(await slow).toBe('INVALID_GRANT');
+    expect(await ending(use(assembly, first))).toBe('INVALID_GRANT');
+    expect(await ending(use(assembly, third))).toBe('INVALID_GRANT');
+  });
+
   it.each<Fault>(['lost', 'unconfirmed', 'hangs', 'late'])(
     'is nothing anybody waits for: %s',
     async (fault) => {
-      store.onOperation = ({ verb }) => (verb === 'endSooner' ? fault : undefined);
+      store.onOperation = ({ verb }) => (verb === 'conclude' ? fault : undefined);
       const assembly = service();
       const [first, , third] = await usedTwice(assembly);
       store.release();

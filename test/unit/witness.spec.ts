@@ -117,6 +117,16 @@ describe('a job that knows only access tokens', () => {
     expect(marks()).toEqual([[expect.any(String), 14 * DAY + ON_TOP]]);
   });
 
+  it('does so in a store that was emptied, before the others are there again', async () => {
+    await sessions().tokens.issue('alice');
+    const other = job();
+    await other.tokens.revoke({ sub: 'bob' });
+    store.clear();
+    await other.tokens.revoke({ sub: 'alice' });
+    expect(keptFor()).toBe(15 * MINUTE + ON_TOP);
+    expect(marks()).toEqual([['revoked', 14 * DAY + ON_TOP]]);
+  });
+
   it('keeps it as long as its own tokens live where there are no others', async () => {
     const other = job();
     await other.tokens.revoke({ sub: 'alice' });
