@@ -7,8 +7,9 @@ export type TokenKind = 'access' | 'refresh';
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 /**
- * The names of the records. `<prefix><kind>:<id>`, and `<prefix>r:<kind>:<id>` of a refresh token, where the id has a fixed alphabet and length:
- * whatever a claim holds, it can neither meet another value nor leave its kind.
+ * The names of the records: `<prefix><kind>:<id>`, and `<prefix>r:<kind>:<id>` of a refresh token. The id
+ * has a fixed alphabet and length: whatever a claim holds, it can neither meet another value nor leave
+ * its kind.
  */
 export class DenyListKeys {
   /** The epoch of the store. */

@@ -94,7 +94,7 @@ export class JwtStateStrategy extends PassportStrategy(Strategy) implements OnAp
    * they hold their request until the next full collection, and takes the allocations of a request
    * for long-lived from then on.
    *
-   * @throws what {@link refusalOf} makes of it, and what `validate` or the look for the key throws
+   * @throws the refusals of {@link refusalOf}, and what `validate` or the look for the key throws
    */
   check(request: AnyRequest): Promise<VerifiedToken> {
     return new Promise((resolve, reject) => {
