@@ -122,9 +122,10 @@ describe('a job that knows only access tokens', () => {
     const other = job();
     await other.tokens.revoke({ sub: 'bob' });
     store.clear();
-    await other.tokens.revoke({ sub: 'alice' });
+    // The second time it has read what the store says now.
+    for (const sub of ['alice', 'carol']) await other.tokens.revoke({ sub });
     expect(keptFor()).toBe(15 * MINUTE + ON_TOP);
-    expect(marks()).toEqual([['revoked', 14 * DAY + ON_TOP]]);
+    for (const [, left] of marks()) expect(left).toBe(14 * DAY + ON_TOP);
   });
 
   it('keeps it as long as its own tokens live where there are no others', async () => {
