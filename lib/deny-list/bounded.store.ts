@@ -108,18 +108,18 @@ export class BoundedStore implements DenyListStore {
   private readonly writeBoth = (first: Entry, second: Entry) =>
     this.bound(() => (this.store as Required<DenyListStore>).writeBothIfAbsent(first, second));
 
-  private readonly concluding = (jti: string, successor: string, next: string, ttl: number) =>
-    this.bound(async () => this.store.conclude?.(jti, successor, next, ttl));
+  /** Goes behind a call that has just failed, on which the breaker may have opened. */
+  private readonly remove = (key: string, expected: string) =>
+    this.beside(async ({ removeIfUnchanged }) => removeIfUnchanged.call(this.store, key, expected));
 
-  /**
-   * Goes behind a call that has just failed, on which the breaker may have opened, and nobody waits for
-   * it: so it is neither kept out nor counted.
-   */
-  private readonly remove = async (key: string, expected: string) => {
-    const { removeIfUnchanged } = this.store as Required<DenyListStore>;
-    const removing = (async () => removeIfUnchanged.call(this.store, key, expected))();
-    return withDeadline(removing, this.deadline);
-  };
+  /** Goes with others that are counted: one outage must not count twice. */
+  private readonly concluding = (jti: string, successor: string, next: string, ttl: number) =>
+    this.beside(async ({ conclude }) => conclude.call(this.store, jti, successor, next, ttl));
+
+  /** Nobody waits for it: so it is neither kept out nor counted. */
+  private beside<T>(call: (store: Required<DenyListStore>) => Promise<T>): Promise<T> {
+    return withDeadline(call(this.store as Required<DenyListStore>), this.deadline);
+  }
 
   private async bound<T>(call: () => Promise<T>): Promise<T> {
     if (this.breaker.isShut()) throw new DenyListUnavailableError();

@@ -20,9 +20,9 @@ export class DenyListKeys {
   }
 
   /**
-   * How the names begin that a guard asks for with every request. Nobody else's records are worth a copy in
-   * each process, or news of every change: those of refresh tokens and of sessions are by far the most,
-   * and read only where they are written.
+   * How the names begin that a guard asks for with every request. No other record is worth a copy in each
+   * process, or news of every change: those of refresh tokens, and what sessions keep (`session:`), are by
+   * far the most, and an exchange reads them from the store itself.
    */
   get asked(): readonly string[] {
     const kinds = ['next:', 'jti:', 'sid:', 'revoked', 'stale:'];

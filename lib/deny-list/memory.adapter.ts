@@ -48,6 +48,13 @@ export class MemoryAdapter extends EventEmitter {
     this.set(key, value, ttl === undefined ? undefined : Math.max(ttl, left));
   }
 
+  /** Another value for an entry that stands, with the same end. */
+  replace(key: string, value: unknown): void {
+    const { expires } = this.entries.get(key) ?? {};
+    this.version += 1;
+    this.entries.set(key, { value, expires });
+  }
+
   /** Has an entry end in so many milliseconds, if it would end later. */
   endSooner(key: string, ttl: number): void {
     const entry = this.entries.get(key);

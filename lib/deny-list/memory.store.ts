@@ -65,7 +65,7 @@ export class MemoryStore implements DenyListStore {
   async conclude(jti: string, successor: string, next: string, ttl: number): Promise<void> {
     const used = formatUsed(this.get(jti), successor);
     if (used === undefined) return;
-    this.adapter.setAtLeast(jti, used, 0);
+    this.adapter.replace(jti, used);
     this.adapter.endSooner(next, ttl);
   }
 

@@ -39,8 +39,7 @@ import { type RouteTraits, RouteTraitsReader } from './route-traits.js';
 @Injectable()
 export class JwtStateGuard extends AuthGuard() {
   private readonly traits: RouteTraitsReader;
-  /** Whether nobody has changed how passport is used: only then may its machinery be passed by. */
-  private readonly isPlain: boolean;
+  private plain: boolean | undefined;
 
   constructor(
     reflector: Reflector,
@@ -56,11 +55,17 @@ export class JwtStateGuard extends AuthGuard() {
     const options = { defaultStrategy: strategy.name };
     Object.defineProperty(this, 'options', { get: () => options, set: () => {} });
     this.traits = new RouteTraitsReader(reflector);
+  }
+
+  /** Whether nobody has changed how passport is used: only then may its machinery be passed by. */
+  private get isPlain(): boolean {
     const own = JwtStateGuard.prototype;
-    this.isPlain =
-      strategy.constructor === JwtStateStrategy &&
+    // Not in the constructor: what is a field of a subclass is not there yet.
+    this.plain ??=
+      this.strategy.constructor === JwtStateStrategy &&
       this.handleRequest === own.handleRequest &&
       this.getAuthenticateOptions === own.getAuthenticateOptions;
+    return this.plain;
   }
 
   override canActivate(context: ExecutionContext): boolean | Promise<boolean> {

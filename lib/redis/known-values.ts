@@ -9,7 +9,7 @@ export type Known = string | null;
 export class KnownValues {
   private young = new Map<string, Known>();
   private old = new Map<string, Known>();
-  /** Counts what has gone, be it one value or many: as long as it stays, nothing has. */
+  /** Counts what has gone or changed, one value or many: as long as it stays, nothing has. */
   losses = 0;
   private readonly generation: number;
 
@@ -33,6 +33,8 @@ export class KnownValues {
 
   set(key: string, value: Known): void {
     if (this.generation === 0) return;
+    const before = (this.young.has(key) ? this.young : this.old).get(key);
+    if (before !== undefined && before !== value) this.losses += 1;
     if (this.young.size >= this.generation && !this.young.has(key)) {
       // What is believed without being asked for here would not move, and be dropped the next time.
       this.losses += 1;

@@ -7,6 +7,9 @@ import type { TokenSigner } from './token-signer.js';
 import { ACCESS_TOKEN_TYPE, REFRESH_TOKEN_TYPE } from './token-types.js';
 import type { ReservedClaims, VerifiedToken } from './verified-token.js';
 
+/** What `seen.prev`, a UUID, takes in the text of a token. */
+const PREV_LENGTH = 64;
+
 export interface RefreshTokenSettings {
   readonly lifetime: number;
   readonly inBody: boolean;
@@ -97,7 +100,9 @@ export class TokenMint {
 
   private signRefreshToken(claims: VerifiedToken) {
     const { inBody, sizeLimit } = this.settings.refreshTokens as RefreshTokenSettings;
-    const token = within(sizeLimit, this.signer.sign(sealRefreshToken(claims), REFRESH_TOKEN_TYPE));
+    // Its successors will be larger by the name of their predecessor: what does not fit fails at log-in.
+    const limit = claims.seen.prev === undefined ? sizeLimit - PREV_LENGTH : sizeLimit;
+    const token = within(limit, this.signer.sign(sealRefreshToken(claims), REFRESH_TOKEN_TYPE));
     return { token, claims, expiresIn: this.secondsLeft(claims), inBody };
   }
 

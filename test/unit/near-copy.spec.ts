@@ -73,6 +73,16 @@ describe('the near copy', () => {
       expect(values.version).not.toBe(before);
     });
 
+    it('when something it knew was answered otherwise, before news of that came', () => {
+      const { values, learn } = near();
+      learn({ a: undefined });
+      const before = values.version;
+      learn({ a: undefined });
+      expect(values.version).toBe(before);
+      learn({ a: '1' });
+      expect(values.version).not.toBe(before);
+    });
+
     it('when everything may have changed, and none while nothing may be believed', () => {
       const { values, clock, learn } = near();
       learn({ a: '1' });
