@@ -39,6 +39,10 @@ const takes = (store: NativeStore, key = 'jst:jti:a') =>
     () => false,
   );
 
+/** What was written to its master is on a replica as well. */
+const arrived = ({ port }: { port: number }, key: string) =>
+  until(async () => (await redisCli(port, 'EXISTS', key)) === '1\n', 10_000);
+
 describe('a master that Sentinel names', () => {
   let group: RedisSentinel;
   beforeAll(async () => {
@@ -79,7 +83,7 @@ describe('a master that Sentinel names', () => {
     await other.write('jst:jti:a', 'x', 60_000);
     await until(() => near.recall(['jst:jti:a']) === undefined, 500);
     expect(await near.complete(['jst:jti:a', 'jst:jti:b'])).toEqual(['x', undefined]);
-    await sleep(200); // the replica has it too
+    await arrived(group.replica, 'jst:jti:a');
 
     await group.master.kill();
     await until(() => near.recall(['jst:jti:b']) === undefined, 1_500);
@@ -100,6 +104,7 @@ describe('a master that Sentinel names', () => {
     try {
       const store = await open(options(own));
       await store.write('jst:jti:a', 'x', 60_000);
+      await arrived(own.replica, 'jst:jti:a');
       // The client is not told of a failover from here on.
       await redisCli(own.sentinel.port, 'CLIENT', 'KILL', 'TYPE', 'pubsub');
       await sleep(500);
