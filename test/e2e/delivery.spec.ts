@@ -244,7 +244,7 @@ describe.each(PLATFORMS)('Delivery: %s', (platform) => {
       const reply = await app.post('/login', undefined, { user: 'alice' });
       expect(attributesOf(reply)).toEqual({
         '__Host-token': expect.stringMatching(/^[\w-]+\.[\w-]+\.[\w-]+$/),
-        'Max-Age': '900',
+        'Max-Age': expect.stringMatching(/^(900|899)$/),
         Path: '/',
         HttpOnly: true,
         Secure: true,
