@@ -22,8 +22,8 @@ export interface Entry {
 export type Standing = string | undefined;
 
 /**
- * What the rules need of a store: four verbs, and three more where it has them. Every one of them rejects when the store did not
- * do what was asked; "not found" is an answer, silence is not.
+ * What the rules need of a store: four verbs, and three more where it has them. Every one of them
+ * rejects when the store did not do what was asked; "not found" is an answer, silence is not.
  */
 export interface DenyListStore {
   /** The values of some keys, in one round trip where the store can, in the order given. */
@@ -67,9 +67,9 @@ export interface DenyListStore {
   removeIfUnchanged?(key: string, expected: string): Promise<boolean>;
 
   /**
-   * In one step, where the record `jti` leads to `successor`: notes there that the successor was used, and
-   * has `next` end in so many milliseconds, if it would end later. As {@link writeBothIfAbsent}; without it records
-   * stay as they are.
+   * In one step, where the record `jti` leads to `successor`: notes there that the successor was used,
+   * and has `next` end in so many milliseconds, if it would end later. As {@link writeBothIfAbsent};
+   * without it records stay as they are.
    */
   conclude?(jti: string, successor: string, next: string, ttl: number): Promise<void>;
 

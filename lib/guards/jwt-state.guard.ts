@@ -59,12 +59,11 @@ export class JwtStateGuard extends AuthGuard() {
 
   /** Whether nobody has changed how passport is used: only then may its machinery be passed by. */
   private get isPlain(): boolean {
-    const own = JwtStateGuard.prototype;
     // Not in the constructor: what is a field of a subclass is not there yet.
     this.plain ??=
       this.strategy.constructor === JwtStateStrategy &&
-      this.handleRequest === own.handleRequest &&
-      this.getAuthenticateOptions === own.getAuthenticateOptions;
+      this.handleRequest === JwtStateGuard.prototype.handleRequest &&
+      this.getAuthenticateOptions === JwtStateGuard.prototype.getAuthenticateOptions;
     return this.plain;
   }
 

@@ -106,15 +106,26 @@ export class RedisNativeStore implements NativeStore {
 
   async read(keys: readonly string[]): Promise<(string | undefined)[]> {
     const { commands, isCluster } = this.link;
+    const read = () => this.silence.over(() => redisVerbs.read(commands, [...keys], isCluster));
+    return this.values ? this.readAndKeep(this.values, keys, read) : read();
+  }
+
+  private async readAndKeep(
+    values: NearValues,
+    keys: readonly string[],
+    read: () => Promise<(string | undefined)[]>,
+  ): Promise<(string | undefined)[]> {
     const isKept = keys.map((key) => this.isTracked(key));
-    const question = this.values?.ask(keys.filter((_, index) => isKept[index]));
+    const question = values.ask(keys.filter((_, index) => isKept[index]));
     try {
-      const answer = await this.silence.over(() => redisVerbs.read(commands, [...keys], isCluster));
-      const kept = answer.filter((_, index) => isKept[index]);
-      if (question) this.values?.answered(question, kept);
+      const answer = await read();
+      values.answered(
+        question,
+        answer.filter((_, index) => isKept[index]),
+      );
       return answer;
     } catch (error) {
-      if (question) this.values?.unanswered(question);
+      values.unanswered(question);
       throw error;
     }
   }
