@@ -1,4 +1,3 @@
-import type { IncomingMessage } from 'node:http';
 import { InvalidRequestError, TokenInvalidError } from '../jwt-state.errors.js';
 import { type AnyRequest, rawRequest } from './raw-http.js';
 import type { TokenCookie } from './token-cookie.js';
@@ -31,7 +30,10 @@ export class CredentialReader {
    */
   read(request: AnyRequest): Credential | undefined {
     const raw = rawRequest(request);
-    const inHeader = tokenInHeaders(raw);
+    // Fastify keeps headers that were set on the way beside those of Node.
+    const { authorization } = request.headers ?? raw.headers;
+    const inHeader =
+      authorization === undefined ? undefined : tokenInHeader(authorization, raw.rawHeaders);
     const cookies = this.cookie?.read(raw);
     const token = inHeader ?? cookies?.[0];
     if (token === undefined) return undefined;
@@ -40,27 +42,36 @@ export class CredentialReader {
   }
 }
 
+/** The header as it is now: a gateway or middleware may have set, replaced or deleted it. */
+function tokenInHeader(authorization: unknown, rawHeaders: readonly string[]): string | undefined {
+  if (typeof authorization !== 'string') throw malformed();
+  const token = tokenIn(authorization);
+  refuseOthers(authorization, token, rawHeaders);
+  return token;
+}
+
 /**
  * Node keeps only the first of several in `headers`, and to see them all in `headersDistinct` it
  * would sort every header of the request.
  */
-function tokenInHeaders(raw: IncomingMessage): string | undefined {
-  const { rawHeaders } = raw;
-  let isThere = false;
-  let found: string | undefined;
+function refuseOthers(
+  authorization: string,
+  token: string | undefined,
+  rawHeaders: readonly string[],
+): void {
+  let isFirst = true;
   for (let index = 0; index < rawHeaders.length; index += 2) {
     if (!isAuthorization(rawHeaders[index] as string)) continue;
-    isThere = true;
-    const token = tokenIn(rawHeaders[index + 1] as string);
-    if (found !== undefined && token !== undefined && token !== found) {
-      throw twoCredentials();
+    const value = rawHeaders[index + 1] as string;
+    if (value === authorization) {
+      isFirst = false;
+      continue;
     }
-    found ??= token;
+    // It was rewritten on the way: what the client had sent does not count any more.
+    if (isFirst) return;
+    const other = tokenIn(value);
+    if (other !== undefined && other !== token) throw twoCredentials();
   }
-  if (isThere) return found;
-  // Set by somebody on the way: a token that came as a query parameter, say.
-  const { authorization } = raw.headers;
-  return authorization ? tokenIn(authorization) : undefined;
 }
 
 function isAuthorization(name: string): boolean {
@@ -81,9 +92,13 @@ function tokenIn(value: string): string | undefined {
   if (isPlain) return value.slice(PLAIN.length);
   const token = BEARER.exec(value)?.[1];
   if (token === undefined && BEARER_BY_NAME.test(value)) {
-    throw new TokenInvalidError('the Authorization header is malformed');
+    throw malformed();
   }
   return token;
+}
+
+function malformed(): TokenInvalidError {
+  return new TokenInvalidError('the Authorization header is malformed');
 }
 
 function twoCredentials(): InvalidRequestError {

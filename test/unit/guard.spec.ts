@@ -36,7 +36,7 @@ function guardOf(assembly: Assembly, Guard = JwtStateGuard, Strategy = JwtStateS
   );
   return async (token: string) => {
     const request: IncomingMessage & { user?: unknown } = new IncomingMessage(new Socket());
-    request.rawHeaders.push('Authorization', `Bearer ${token}`);
+    request.headers.authorization = `Bearer ${token}`;
     const response = new ServerResponse(request);
     const context = new ExecutionContextHost([request, response], Routes, Routes.prototype.route);
     const asked = Promise.resolve(guard.canActivate(context));
