@@ -40,6 +40,7 @@ export { IssueContext } from './token-service/session-starter.js';
 export { IssuedToken, type TokenResponse } from './token/issued-token.js';
 export type { RevokeTarget, StaleTarget } from './token-service/revoke-target.js';
 export type { Claims, ReservedClaims, Seen, VerifiedToken } from './token/verified-token.js';
+export { writeChallenge as writeErrorHeaders } from './delivery/challenge.js';
 export { TokenDelivery } from './delivery/token-delivery.js';
 export type { AnyResponse } from './delivery/raw-http.js';
 

@@ -160,7 +160,7 @@ export class TokenDelivery {
 }
 
 /** Adds to a comma-separated header without dropping what others put there. */
-function appendToList(raw: ServerResponse, name: string, item: string): void {
+export function appendToList(raw: ServerResponse, name: string, item: string): void {
   const present = [raw.getHeader(name) ?? []].flat().join(', ');
   const items = present.split(',').map((part) => part.trim().toLowerCase());
   const wanted = item.toLowerCase();

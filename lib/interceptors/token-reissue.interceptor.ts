@@ -7,6 +7,7 @@ import {
 } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
 import { lastValueFrom, type Observable, of } from 'rxjs';
+import { writeChallenge } from '../delivery/challenge.js';
 import type { AnyRequest, AnyResponse } from '../delivery/raw-http.js';
 import { TokenDelivery } from '../delivery/token-delivery.js';
 import { type RequestToken, requestToken } from '../guards/request-token.js';
@@ -46,7 +47,12 @@ export class TokenReissueInterceptor implements NestInterceptor {
     next: CallHandler,
   ): Observable<unknown> | Promise<Observable<unknown>> {
     const scope = this.reflector.get<ChangeScope>(REISSUES_TOKEN, context.getHandler());
-    return scope === undefined ? next.handle() : this.runProtocol(scope, context, next);
+    if (scope === undefined) return next.handle();
+    return this.runProtocol(scope, context, next).catch((error) => {
+      // Before an exception filter of the application answers it in its own way.
+      writeChallenge(context.getArgByIndex<AnyResponse>(1), error);
+      throw error;
+    });
   }
 
   private async runProtocol(

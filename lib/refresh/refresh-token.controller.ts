@@ -8,6 +8,7 @@ import {
   Res,
   type Type,
   UseGuards,
+  UseInterceptors,
 } from '@nestjs/common';
 import { type AnyRequest, type AnyResponse, rawResponse } from '../delivery/raw-http.js';
 import { TokenDelivery } from '../delivery/token-delivery.js';
@@ -15,6 +16,7 @@ import { AcceptsRefreshToken } from '../guards/accepts-refresh-token.js';
 import { JwtStateGuard } from '../guards/jwt-state.guard.js';
 import { LeavesReissuing } from '../guards/leaves-reissuing.js';
 import { requestToken } from '../guards/request-token.js';
+import { ErrorHeadersInterceptor } from '../interceptors/error-headers.interceptor.js';
 import { InvalidGrantRequestError, WrongContextError } from '../jwt-state.errors.js';
 import { Reissuer } from '../reissue/reissuer.js';
 import type { IssuedToken, TokenResponse } from '../token/issued-token.js';
@@ -34,6 +36,7 @@ type Answer = IssuedToken | Partial<TokenResponse>;
  */
 @Controller()
 @UseGuards(JwtStateGuard)
+@UseInterceptors(ErrorHeadersInterceptor)
 export class RefreshTokenController {
   @Inject(Reissuer) private readonly reissuer!: Reissuer;
   @Inject(RefreshTokens) private readonly refreshTokens!: RefreshTokens | undefined;

@@ -21,6 +21,7 @@ export function expectRefusal(reply: Reply, code: JwtStateErrorCode): void {
     error: REASONS[status],
   });
   expect(reply.headers.get('www-authenticate')).toEqual(challengeOf(code));
+  expect(reply.headers.get('jwt-state-error')).toBe(code);
   expect(reply.headers.get('retry-after')).toEqual(
     isTemporary(code) ? expect.stringMatching(/^[1-9]\d*$/) : null,
   );
@@ -40,6 +41,7 @@ export function expectNoGrant(
     error,
   });
   expect(reply.headers.get('www-authenticate')).toBeNull();
+  expect(reply.headers.get('jwt-state-error')).toBe(reply.body.code);
   expect(reply.headers.get('cache-control')).toBe('no-store');
   expect(reply.token).toBeUndefined();
 }
@@ -59,7 +61,7 @@ function challengeOf(code: JwtStateErrorCode): unknown {
   if (code === 'TOKEN_MISSING') return 'Bearer';
   const error = code === 'INVALID_REQUEST' ? 'invalid_request' : 'invalid_token';
   return expect.stringMatching(
-    new RegExp(`^Bearer error="${error}"(, error_description="[^"]+")?$`),
+    new RegExp(`^Bearer error="${error}"(, error_description="[^"]+")?, code="${code}"$`),
   );
 }
 
