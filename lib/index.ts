@@ -32,7 +32,7 @@ export type { ForeignClaims, SubjectOf } from './token/adopted-token.js';
 // Use
 export { JwtStateGuard } from './guards/jwt-state.guard.js';
 export { CurrentToken } from './decorators/current-token.decorator.js';
-export { Public } from './decorators/public.decorator.js';
+export { Public, type PublicOptions } from './decorators/public.decorator.js';
 export { ReissuesToken, type ReissuesTokenOptions } from './decorators/reissues-token.decorator.js';
 export { TokenService } from './token-service/token.service.js';
 export { TokenIssuer } from './token-service/token-issuer.js';
