@@ -68,6 +68,11 @@ export abstract class JwtStateError extends HttpException {
     this.name = new.target.name;
   }
 
+  /** What transports that send errors as JSON show of it: no more than HTTP does. */
+  toJSON(): string | object {
+    return this.getResponse();
+  }
+
   /** The `error` of the `WWW-Authenticate` challenge (RFC 6750 §3), where this is about a token. */
   readonly bearerError?: BearerErrorCode;
 
