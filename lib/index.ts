@@ -55,6 +55,7 @@ export type {
 
 // Extend
 export { TokenReissueInterceptor } from './interceptors/token-reissue.interceptor.js';
+export { JwtStateExceptionFilter } from './jwt-state.exception-filter.js';
 export { RefreshTokenController } from './refresh/refresh-token.controller.js';
 export { JwksController } from './keys/jwks.controller.js';
 export type { Clock } from './clock.js';

@@ -15,6 +15,17 @@ interface GatewayClient {
 /**
  * Adds `Jwt-State-Error`, `WWW-Authenticate` and `Retry-After` to errors that leave a handler, and logs
  * our 500s. On other transports an error stays one: what is given back there counts as handled.
+ *
+ * It is bound globally by the module. Nest asks no global filter for gateways: bind it there.
+ *
+ * @example
+ * ```ts
+ * @UseFilters(JwtStateExceptionFilter)
+ * @WebSocketGateway()
+ * export class ChatGateway {}
+ * ```
+ *
+ * @publicApi
  */
 @Catch(JwtStateError)
 export class JwtStateExceptionFilter extends BaseExceptionFilter<JwtStateError> {

@@ -1,4 +1,4 @@
-import { type ExecutionContext, Injectable } from '@nestjs/common';
+import { type ExecutionContext, Injectable, Logger } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
 import { AuthGuard } from '@nestjs/passport';
 import { writeChallenge } from '../delivery/challenge.js';
@@ -190,6 +190,8 @@ export class JwtStateGuard extends AuthGuard() {
   }
 }
 
+const LOG = new Logger('JwtStateModule');
+
 /** What passport hands to `handleRequest`: an error, the token, why there is none. */
 type PassportOutcome = [error: unknown, token: VerifiedToken | false, info: unknown];
 
@@ -203,10 +205,13 @@ function isGuest({ optional }: RouteTraits, error: unknown): boolean {
 function letInOutsideHttp(context: ExecutionContext, { optional }: RouteTraits): true {
   if (optional) return true;
   const where = `${context.getClass().name}.${context.getHandler().name}`;
-  throw new WrongContextError(
+  const error = new WrongContextError(
     `JwtStateGuard reads the tokens of HTTP requests, and ${where} was called without one (context ` +
       `type "${context.getType()}"). Mark it @Public(), and call TokenService.verify() there.`,
   );
+  // Gateways have no global filters, and Nest itself logs no HttpException.
+  if (context.getType() === 'ws') LOG.error(`${error.code}: ${error.message}`);
+  throw error;
 }
 
 function responseOf(context: ExecutionContext): AnyResponse {

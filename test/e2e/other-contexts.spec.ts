@@ -6,11 +6,12 @@ import {
   ClaimsInvalidError,
   DenyListUnavailableError,
   type JwtStateError,
+  JwtStateExceptionFilter,
+  JwtStateGuard,
   Public,
   TokenService,
 } from 'nestjs-jwt-state';
 import { isObservable, lastValueFrom } from 'rxjs';
-import { JwtStateExceptionFilter } from '../../lib/jwt-state.exception-filter.js';
 import { closeApps, log, startApp, type TestApp } from '../support/test-app.js';
 
 /*
@@ -143,6 +144,16 @@ describe('A handler of another context', () => {
       await expect(lastValueFrom(outcome)).rejects.toMatchObject({ code });
       expect(log.text).toMatch(new RegExp(`(WARN|ERROR) ${code}: `));
     }
+  });
+
+  it('of type ws is refused under a global guard, and the log says why without a filter', async () => {
+    const app = await start('global');
+    const guard = app.nest.get(JwtStateGuard);
+    const handler = Subscriber.prototype.planChanged;
+    const context = new ExecutionContextHost([{}, {}, 'pattern'], Subscriber, handler);
+    context.setType('ws');
+    expect(() => guard.canActivate(context)).toThrow(/Mark it @Public\(\)/);
+    expect(log.text).toMatch(/ERROR WRONG_CONTEXT: .*Subscriber\.planChanged.*"ws"/);
   });
 
   it('of type ws fails, and its client is told', async () => {
