@@ -110,7 +110,7 @@ export class TokenIssuer<C extends Claims = Claims> {
    */
   async reissue(current: ReservedClaims, changes?: Partial<C>): Promise<IssuedToken<C>> {
     this.#requireSigningKey();
-    const checked = changes && checkedClaims('changes given to reissue()', changes);
+    const checked = changes && checkedClaims('changes given to reissue()', changes, 'changes');
     const scope = currentHandlerScope();
     const token = current as VerifiedToken;
     if (token.seen.origin === 'foreign') throw new ForeignTokenError();
