@@ -2,7 +2,11 @@ import type { Scope } from '../deny-list/scopes.js';
 import { InvalidTargetError } from '../jwt-state.errors.js';
 import { isIdentifier } from '../token/token-rules.js';
 import { isRefreshToken, type TokenVerifier } from '../token/token-verifier.js';
-import type { ReservedClaims, VerifiedToken } from '../token/verified-token.js';
+import {
+  isVerifiedToken,
+  type ReservedClaims,
+  type VerifiedToken,
+} from '../token/verified-token.js';
 
 type ClaimScope = { readonly [claim: string]: string | number };
 
@@ -44,11 +48,11 @@ export async function readTarget(
   if (typeof target === 'string') {
     return { scope: { name: 'sid', value: await sessionOf(target, verifier) } };
   }
-  if (isToken(target)) return { scope: readScope({ sid: target.sid }, claimNames) };
+  if (isVerifiedToken(target)) return { scope: readScope({ sid: target.sid }, claimNames) };
   if (typeof target === 'object' && target !== null && 'except' in target) {
     const { except, ...rest } = target;
     const scope = readScope(rest, claimNames);
-    if (scope.name === 'sub' && isToken(except) && except.sub === scope.value) {
+    if (scope.name === 'sub' && isVerifiedToken(except) && except.sub === scope.value) {
       return { scope, except };
     }
     throw new InvalidTargetError(
@@ -65,8 +69,4 @@ async function sessionOf(token: string, verifier: TokenVerifier): Promise<string
     ? await verifier.verifyRefreshToken(token, options)
     : await verifier.verify(token, options);
   return sid;
-}
-
-function isToken(value: unknown): value is VerifiedToken {
-  return typeof value === 'object' && value !== null && 'jti' in value && 'seen' in value;
 }

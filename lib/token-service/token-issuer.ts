@@ -1,6 +1,11 @@
 import type { StagedDeliveries } from '../delivery/staged-deliveries.js';
 import type { DenyList } from '../deny-list/deny-list.js';
-import { ForeignTokenError, InvalidGrantError, NoSigningKeyError } from '../jwt-state.errors.js';
+import {
+  ForeignTokenError,
+  InvalidGrantError,
+  NoSigningKeyError,
+  TokenInvalidError,
+} from '../jwt-state.errors.js';
 import type { RefreshTokens } from '../refresh/refresh-tokens.js';
 import { currentHandlerScope } from '../reissue/handler-scope.js';
 import type { Reissuer } from '../reissue/reissuer.js';
@@ -10,7 +15,12 @@ import { signedToken } from '../token/effective-token.js';
 import type { IssuedToken } from '../token/issued-token.js';
 import type { TokenMint } from '../token/token-mint.js';
 import { isRefreshToken, type TokenVerifier } from '../token/token-verifier.js';
-import type { Claims, ReservedClaims, VerifiedToken } from '../token/verified-token.js';
+import {
+  type Claims,
+  isVerifiedToken,
+  type ReservedClaims,
+  type VerifiedToken,
+} from '../token/verified-token.js';
 import { IssueContext, type SessionStarter } from './session-starter.js';
 
 /** @internal What the service is put together from. */
@@ -112,7 +122,10 @@ export class TokenIssuer<C extends Claims = Claims> {
     this.#requireSigningKey();
     const checked = changes && checkedClaims('changes given to reissue()', changes, 'changes');
     const scope = currentHandlerScope();
-    const token = current as VerifiedToken;
+    if (!isVerifiedToken(current)) {
+      throw new TokenInvalidError('reissue() takes what @CurrentToken() or verify() gave');
+    }
+    const token: VerifiedToken = current;
     if (token.seen.origin === 'foreign') throw new ForeignTokenError();
     if (scope?.covers(token)) return scope.stage(checked) as IssuedToken<C>;
     const { reissuer, renew } = this.#parts;

@@ -26,6 +26,12 @@ export function jsonValue(given: unknown, path: string): unknown {
   return copy(given, { path, key: '', around: [] });
 }
 
+/** Whether a value of JSON is nested deeper; it goes no deeper itself. */
+export function isDeeperThan(levels: number, value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return levels === 0 || Object.values(value).some((item) => isDeeperThan(levels - 1, item));
+}
+
 function copy(given: unknown, place: Place): unknown {
   const value = represented(given, place);
   switch (typeof value) {
