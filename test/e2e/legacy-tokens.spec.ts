@@ -85,7 +85,11 @@ describe.each(MATRIX)('Tokens from before: %s, deny list in %s', (platform, kind
       ['without exp', () => legacyToken({}, {})],
       ['without typ', () => legacyToken({}, { header: { alg: 'HS256', typ: undefined } })],
       ['with typ in lower case', () => legacyToken({}, { header: { alg: 'HS256', typ: 'jwt' } })],
-      ['with iss and aud that nobody asks for', () => legacyToken({ iss: 'app', aud: 'web' })],
+      [
+        'with any iss and aud, where that is said',
+        () => legacyToken({ iss: 'app', aud: 'web' }),
+        { legacy: { issuer: '*', audience: '*' } },
+      ],
       [
         'with the iss and aud of this service',
         () => legacyToken({ iss: 'shop', aud: ['web', 'api'] }),
@@ -160,6 +164,8 @@ describe.each(MATRIX)('Tokens from before: %s, deny list in %s', (platform, kind
       ['that live longer than any token may', () => legacyToken({}, { expiresIn: '31d' })],
       ['with another iss', () => legacyToken({ iss: 'other' }), { issuer: 'shop' }],
       ['with another aud', () => legacyToken({ aud: 'other' }), { audience: 'api' }],
+      ['with an iss, where this service has none', () => legacyToken({ iss: 'app' })],
+      ['with an aud, where this service has none', () => legacyToken({ aud: 'web' })],
       ['with an empty aud', () => legacyToken({ aud: [] }), { audience: 'api' }],
       ['without the iss they had', () => legacyToken(), { legacy: { issuer: 'old-shop' } }],
       ['without the aud they had', () => legacyToken(), { legacy: { audience: 'old-api' } }],
