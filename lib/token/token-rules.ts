@@ -58,7 +58,7 @@ function checkScopes(token: VerifiedToken, rules: TokenRules): void {
   for (const name of rules.scopeClaims) {
     const value = token[name];
     const values: unknown[] = Array.isArray(value) ? value : [value ?? 'none'];
-    if (!values.every((item) => isIdentifier(item) || Number.isFinite(item))) {
+    if (!values.every((item) => isIdentifier(item) || isScopeNumber(item))) {
       throw new TokenInvalidError(`its ${name} is not an id`);
     }
   }
@@ -118,6 +118,11 @@ function isIdList(value: unknown): boolean {
 /** Not empty, and text that UTF-8 can carry: a lone surrogate or a NUL is nobody's id. */
 export function isIdentifier(value: unknown): value is string {
   return typeof value === 'string' && value !== '' && value.isWellFormed() && !value.includes('\0');
+}
+
+/** What is told from its neighbours: beyond 2^53 many whole numbers are one. */
+export function isScopeNumber(value: unknown): value is number {
+  return Number.isFinite(value) && (Number.isSafeInteger(value) || !Number.isInteger(value));
 }
 
 /** A NumericDate (RFC 7519 §2) within what arithmetic keeps exact. */

@@ -343,5 +343,6 @@ async function expectServiceRefuses(app: TestApp, bad: string): Promise<void> {
   const refusal = { status: 401, code: 'TOKEN_INVALID' };
   await expect(app.tokens.verify(bad)).rejects.toMatchObject(refusal);
   await expect(app.tokens.refresh(bad)).rejects.toMatchObject(refusal);
-  await expect(app.tokens.revoke(bad)).rejects.toMatchObject(refusal);
+  const target = { status: 422, code: 'INVALID_TARGET' };
+  await expect(app.tokens.revoke({ token: bad })).rejects.toMatchObject(target);
 }

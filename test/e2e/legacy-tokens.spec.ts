@@ -183,7 +183,7 @@ describe.each(MATRIX)('Tokens from before: %s, deny list in %s', (platform, kind
       const refusal = { status: 401, code: 'TOKEN_INVALID' };
       await expect(app.tokens.verify(bad)).rejects.toMatchObject(refusal);
       await expect(app.tokens.refresh(bad)).rejects.toMatchObject(refusal);
-      await expect(app.tokens.revoke(bad)).rejects.toMatchObject(refusal);
+      await expect(app.tokens.revoke({ token: bad })).rejects.toMatchObject(refusal);
       expect(store.lookups).toBe(0);
     });
 
@@ -438,7 +438,7 @@ describe.each(MATRIX)('Tokens from before: %s, deny list in %s', (platform, kind
 
   describe('can be ended', () => {
     it.each<[string, (token: string, tokens: TokenService) => Promise<void>]>([
-      ['as text', (token, tokens) => tokens.revoke(token)],
+      ['as text', (token, tokens) => tokens.revoke({ token })],
       ['as verified', async (token, tokens) => tokens.revoke(await tokens.verify(token))],
       [
         'by their session',
@@ -457,7 +457,7 @@ describe.each(MATRIX)('Tokens from before: %s, deny list in %s', (platform, kind
       for (const named of ['legacy', 'traded']) {
         const token = legacyToken({ device: named });
         const traded = expectNewToken(await app.get('/me', token), {});
-        await app.tokens.revoke(named === 'legacy' ? token : traded);
+        await app.tokens.revoke({ token: named === 'legacy' ? token : traded });
         for (const each of [token, traded]) {
           expectRefusal(await app.get('/me', each), 'TOKEN_REVOKED');
         }
@@ -572,7 +572,7 @@ describe.each(MATRIX)('Tokens from before: %s, deny list in %s', (platform, kind
       expect(traded.sid).not.toBe(sid);
       expect(traded.jti).not.toBe(jti);
       expect(traded.seen.epoch).toBe(seen.epoch);
-      await app.tokens.revoke(token);
+      await app.tokens.revoke({ token });
       expectNoNewToken(await app.get('/me', victim), { sid, auth_time });
     });
 

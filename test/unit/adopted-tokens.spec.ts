@@ -239,7 +239,7 @@ describe.each(Object.entries(KINDS))('a %s token', (kind, make) => {
       const text = make({}, clock);
       const session = make({ jti: 'T2', device: 'phone' }, clock);
       await tokens.revoke({ sub: 'alice' });
-      await tokens.revoke(session);
+      await tokens.revoke({ token: session });
       clock.advance(3605 * SECOND - 1);
       for (const each of [text, session]) {
         expect(await ending(tokens.verify(each))).toBe('TOKEN_REVOKED');
