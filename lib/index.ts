@@ -35,10 +35,10 @@ export { CurrentToken } from './decorators/current-token.decorator.js';
 export { Public, type PublicOptions } from './decorators/public.decorator.js';
 export { ReissuesToken, type ReissuesTokenOptions } from './decorators/reissues-token.decorator.js';
 export { TokenService } from './token-service/token.service.js';
-export { TokenIssuer } from './token-service/token-issuer.js';
+export { TokenIssuer, type VerifySettings } from './token-service/token-issuer.js';
 export { IssueContext } from './token-service/session-starter.js';
 export { IssuedToken, type TokenResponse } from './token/issued-token.js';
-export type { RevokeTarget, StaleTarget } from './token-service/revoke-target.js';
+export type { RevokeTarget, StaleTarget, TokenTarget } from './token-service/revoke-target.js';
 export type { Claims, ReservedClaims, Seen, VerifiedToken } from './token/verified-token.js';
 export { writeChallenge as writeErrorHeaders } from './delivery/challenge.js';
 export { TokenDelivery } from './delivery/token-delivery.js';
@@ -84,6 +84,7 @@ export {
   TokenInvalidError,
   TokenMissingError,
   TokenNotReadyError,
+  SubjectRefusedError,
   TokenRevokedError,
   TokenStaleError,
   TokenSupersededError,

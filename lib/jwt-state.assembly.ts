@@ -24,7 +24,7 @@ import { SessionRecords } from './session/session-records.js';
 import { ClaimsReader } from './token/claims-reader.js';
 import { TokenMint } from './token/token-mint.js';
 import type { AccessProfiles } from './token/token-profile.js';
-import type { TokenRules } from './token/token-rules.js';
+import { ANY, type TokenRules } from './token/token-rules.js';
 import { TokenSigner } from './token/token-signer.js';
 import { ACCESS_TOKEN_TYPE } from './token/token-types.js';
 import { TokenVerifier } from './token/token-verifier.js';
@@ -63,8 +63,8 @@ export function assemble(parts: AssemblyParts) {
   const verifier = new TokenVerifier(jwt, profilesOf(config, keys, rules), clock, checked);
   const signer = new TokenSigner(jwt, keys.signing);
   const mint = new TokenMint(signer, clock, {
-    issuer: config.issuer,
-    audience: config.audience,
+    issuer: config.issuer === ANY ? undefined : config.issuer,
+    audience: config.audience === ANY ? undefined : config.audience,
     lifetime: config.accessTokenLifetime,
     sessionMaxAge: config.sessionMaxAge,
     refreshTokens: config.refresh.tokens && {

@@ -1,8 +1,10 @@
-import { type ArgumentsHost, Catch, Logger } from '@nestjs/common';
+import { type ArgumentsHost, Catch, Inject, Logger } from '@nestjs/common';
 import { BaseExceptionFilter } from '@nestjs/core';
 import { type Observable, throwError } from 'rxjs';
 import { writeChallenge } from './delivery/challenge.js';
-import { type AnyResponse, isHttpResponse } from './delivery/raw-http.js';
+import { CredentialReader } from './delivery/credential-reader.js';
+import { type AnyRequest, isHttpResponse } from './delivery/raw-http.js';
+import { answerTo } from './guards/answer-to.js';
 import { JwtStateError } from './jwt-state.errors.js';
 
 /** What Nest's gateways hand out: a socket of Socket.IO, or a WebSocket. */
@@ -30,16 +32,18 @@ interface GatewayClient {
 @Catch(JwtStateError)
 export class JwtStateExceptionFilter extends BaseExceptionFilter<JwtStateError> {
   private readonly log = new Logger('JwtStateModule');
+  @Inject(CredentialReader) private readonly credentials!: CredentialReader;
 
-  override catch(error: JwtStateError, host: ArgumentsHost): unknown {
-    if (error.getStatus() === 500) this.log.error(`${error.code}: ${error.message}`, error.stack);
+  override catch(thrown: JwtStateError, host: ArgumentsHost): unknown {
+    if (thrown.getStatus() === 500) this.log.error(`${thrown.code}: ${thrown.message}`, thrown.stack);
     const type = host.getType<string>();
-    if (type === 'rpc') return this.failStream(error);
-    if (type === 'ws') return this.tellClient(error, host);
+    if (type === 'rpc') return this.failStream(thrown);
+    if (type === 'ws') return this.tellClient(thrown, host);
     const response: unknown = host.getArgByIndex(1);
     // What has no type of its own, Nest calls `http`, too.
-    if (type !== 'http' || !isHttpResponse(response)) throw error;
-    writeChallenge(response as AnyResponse, error);
+    if (type !== 'http' || !isHttpResponse(response)) throw thrown;
+    const error = answerTo(thrown, host.getArgByIndex<AnyRequest>(0), this.credentials);
+    writeChallenge(response, error);
     return super.catch(error, host);
   }
 

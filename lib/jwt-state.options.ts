@@ -141,9 +141,9 @@ export class LegacyOptions {
    * `session.maxAge`.
    */
   expiresIn?: Duration | undefined = undefined;
-  /** Their `iss`. Default: `issuer`, where they name one at all. */
+  /** Their `iss`; `'*'`: any. Default: `issuer`, where they name one at all. */
   issuer?: string | undefined = undefined;
-  /** Their `aud`. Default: `audience`, where they name one at all. */
+  /** Their `aud`; `'*'`: any. Default: `audience`, where they name one at all. */
   audience?: string | readonly string[] | undefined = undefined;
   /** Whose a token is, by its claims; `undefined`: it is not accepted. Default: `sub`. */
   subject?: SubjectOf | undefined = undefined;
@@ -186,9 +186,15 @@ export class JwtStateOptions {
    * the JWK Set of the issuing service. Required, unless only `foreignIssuers` are served.
    */
   keys?: KeysOption | undefined = undefined;
-  /** `iss` of the tokens, demanded of every token when set (RFC 7519 §4.1.1). */
+  /**
+   * `iss` of the tokens, demanded of every token (RFC 7519 §4.1.1). Without a value tokens have none, and one
+   * that names an issuer is refused; `'*'` takes any.
+   */
   issuer?: string | undefined = undefined;
-  /** `aud` of the tokens; a token must name at least one of them (RFC 7519 §4.1.3). */
+  /**
+   * `aud` of the tokens; a token must name at least one of them (RFC 7519 §4.1.3). Without a value tokens have
+   * none, and one that is for somebody is refused; `'*'` takes those for anybody.
+   */
   audience?: string | readonly string[] | undefined = undefined;
   /** How far the clocks of issuer and verifier may differ. */
   clockTolerance?: Duration = '5s';

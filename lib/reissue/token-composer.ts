@@ -60,8 +60,7 @@ export class TokenComposer {
         : undefined,
     );
     return {
-      ...withClaims(predecessor, claims),
-      ...(!isOwn && this.mint.parties),
+      ...withClaims(isOwn ? predecessor : this.ours(predecessor), claims),
       jti: nextTokenId(this.clock.now(), predecessor.jti, request.after),
       iat: toSeconds(issuedAt),
       exp: this.expiryOf(predecessor, issuedAt, request.renew),
@@ -90,6 +89,11 @@ export class TokenComposer {
     // That stands whether or not it can be written down.
     await this.denyList.revokeSession(predecessor.sid, 'subject-gone').catch(() => {});
     throw new TokenRevokedError('The subject of this token may hold no token any more.');
+  }
+
+  /** From here on it is a token of this service, and for whom that makes tokens. */
+  private ours({ iss, aud, ...token }: VerifiedToken): VerifiedToken {
+    return { ...token, ...this.mint.parties };
   }
 
   private expiryOf(predecessor: VerifiedToken, issuedAt: number, renew: boolean): number {

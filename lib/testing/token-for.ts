@@ -53,7 +53,7 @@ type Session = Pick<ReservedClaims, 'sid'> &
  * await request(app.getHttpServer()).get('/me').set(old.header).expect(401);
  * ```
  * @throws JwtStateConfigError where the application only verifies, or has no `JwtStateModule`
- * @throws TokenRevokedError when the claims source gives this subject no token
+ * @throws SubjectRefusedError when the claims source gives this subject no token
  * @throws ClaimsInvalidError, DenyListUnavailableError
  * @publicApi
  */

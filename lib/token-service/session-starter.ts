@@ -6,7 +6,7 @@ import type { EventSink } from '../events/token-events.js';
 import {
   ClaimsInvalidError,
   ClaimsUnavailableError,
-  TokenRevokedError,
+  SubjectRefusedError,
 } from '../jwt-state.errors.js';
 import type { ClaimsReader } from '../token/claims-reader.js';
 import type { IssuedToken } from '../token/issued-token.js';
@@ -81,7 +81,7 @@ export class SessionStarter {
     for (let attempt = 0; attempt < 2; attempt++) {
       const read = this.claims.hasSource ? await this.claims.read(subject, undefined) : {};
       if (read === null) {
-        throw new TokenRevokedError('This account may hold no token.');
+        throw new SubjectRefusedError();
       }
       const claims = { ...read, ...given };
       const missing = missingScopes(this.denyList.scopesAtLogin(subject, claims), snapshot.scopes);

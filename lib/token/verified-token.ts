@@ -64,6 +64,11 @@ export interface ReservedClaims {
  */
 export type VerifiedToken<C extends Claims = Claims> = ReservedClaims & Readonly<C>;
 
+/** By its looks: whether it was verified cannot be seen. */
+export function isVerifiedToken(value: unknown): value is VerifiedToken {
+  return typeof value === 'object' && value !== null && 'jti' in value && 'seen' in value;
+}
+
 export const RESERVED_CLAIMS: ReadonlySet<string> = new Set([
   'iss',
   'sub',

@@ -114,7 +114,7 @@ describe.each(MATRIX)('A refresh token in a cookie: %s, deny list in %s', (platf
 
   it('that is dead is not deleted: a log-in in another tab may just have replaced it', async () => {
     const { access, refresh } = await browser(app);
-    await app.tokens.revoke(access);
+    await app.tokens.revoke({ token: access });
     const expiring = await browser(app);
     for (const dead of [refresh, access, 'not-a-token']) {
       const reply = await byCookie(app, dead);

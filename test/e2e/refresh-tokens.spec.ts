@@ -139,7 +139,7 @@ describe.each(MATRIX)('Refresh tokens: %s, deny list in %s', (platform, kind) =>
       expect(claims).toMatchObject({ sid: claimsOf(first.access).sid });
       const again = await exchanged(app, first);
       expect(jtiOf(again)).toBe(claimsOf(refreshToken).jti);
-      await app.tokens.revoke(first.access);
+      await app.tokens.revoke({ token: first.access });
       const refusal = { code: 'INVALID_GRANT' };
       await expect(app.tokens.refresh(first.refresh)).rejects.toMatchObject(refusal);
     });
@@ -220,7 +220,7 @@ describe.each(MATRIX)('Refresh tokens: %s, deny list in %s', (platform, kind) =>
       const [reused, , live] = await triple(app);
       const expiring = await logIn(app);
       const loggedOut = await logIn(app);
-      await app.tokens.revoke(loggedOut.access);
+      await app.tokens.revoke({ token: loggedOut.access });
       const gone = await logIn(app, 'bob');
       app.users.remove('bob');
       clock.advance('31s');
@@ -355,7 +355,7 @@ describe.each(MATRIX)('Refresh tokens: %s, deny list in %s', (platform, kind) =>
     });
 
     it.each<[string, (pair: Pair) => Parameters<TestApp['tokens']['revoke']>[0]]>([
-      ['its refresh token', ({ refresh }) => refresh],
+      ['its refresh token', ({ refresh }) => ({ token: refresh })],
       ['its id', ({ access }) => ({ sid: claimsOf(access).sid })],
       ['its subject', () => ({ sub: 'alice' })],
     ])('by %s ends both tokens', async (_, target) => {
@@ -454,7 +454,7 @@ describe.each(PLATFORMS)('The request for a refresh: %s', (platform) => {
   it('stands for itself: an access token beside it is not looked at', async () => {
     const old = await logIn(app);
     const revoked = await logIn(app);
-    await app.tokens.revoke(revoked.access);
+    await app.tokens.revoke({ token: revoked.access });
     clock.advance('16m');
     let { refresh } = old;
     for (const beside of [old.access, revoked.access, 'not-a-token', '']) {

@@ -445,7 +445,7 @@ describe.each(PLATFORMS)('A test deny list: %s', (platform) => {
     const [first, second] = [await start(), await start()];
     const token = await tokenFor(first.nest, 'alice');
     expectNoNewToken(await second.get('/me', token.accessToken));
-    await second.tokens.revoke(token.accessToken);
+    await second.tokens.revoke({ token: token.accessToken });
     await first.close();
     await second.close();
     const third = await start();

@@ -106,7 +106,7 @@ describe.each(PLATFORMS)('Without a deny list: %s', (platform) => {
       const issuing = await startApp({ platform });
       const app = await start();
       const token = await issuing.logIn('alice');
-      await issuing.tokens.revoke(token);
+      await issuing.tokens.revoke({ token });
       expectRefusal(await issuing.get('/me', token), 'TOKEN_REVOKED');
       expectNoNewToken(await app.get('/me', token), { plan: 'free' });
     });

@@ -359,6 +359,14 @@ describe('what is given', () => {
     expect(resolve({ audience: ['a', 'b'] }).audience).toEqual(['a', 'b']);
   });
 
+  it('any issuer and any audience have to be said', () => {
+    expect(resolve({ issuer: '*', audience: '*' })).toMatchObject({ issuer: '*', audience: '*' });
+    const legacy = { issuer: '*', audience: '*' };
+    const own = { issuer: 'shop', audience: 'api' };
+    expect(resolve({ ...own, legacy }).legacy).toMatchObject(legacy);
+    expect(bootError(() => resolve({ audience: ['a', '*'] }))).toContain('any audience');
+  });
+
   it('a claim listed twice counts once', () => {
     expect(resolve({ denyList: { claims: ['tenant', 'tenant'] } }).denyList.claims).toEqual([
       'tenant',
@@ -483,6 +491,8 @@ describe('other issuers', () => {
     [{ audience: '' }, 'audience'],
     [{ audience: [] }, 'audience'],
     [{ audience: ['api', 5] }, 'audience'],
+    [{ audience: '*' }, 'audience'],
+    [{ issuer: '*' }, 'issuer'],
     [{ audience: null }, 'audience'],
     [{ expiresIn: '1 fortnight' }, 'expiresIn'],
     [{ expiresIn: 0 }, 'expiresIn'],
