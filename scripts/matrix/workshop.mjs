@@ -25,10 +25,11 @@ export class Workshop {
   }
 
   /** A small application with the packed package. @returns its folder */
-  application({ nest, redis, ioredis, express = nest, fastify = nest }) {
+  application({ nest, redis, ioredis, express = nest, fastify = nest, legacyPeers = false }) {
     const major = nest.split('.')[0];
     return this.#once(`nest-${nest}-redis-${redis}`, (folder) =>
       install(folder, [
+        ...(legacyPeers ? ['--legacy-peer-deps'] : []),
         this.tarball,
         ...['common', 'core'].map((part) => `@nestjs/${part}@${nest}`),
         ...[`@nestjs/platform-express@${express}`, `@nestjs/platform-fastify@${fastify}`],
