@@ -10,6 +10,7 @@ import { GUARDS_METADATA, SSE_METADATA } from '@nestjs/common/constants.js';
 import { ApplicationConfig, DiscoveryService, MetadataScanner, Reflector } from '@nestjs/core';
 import { PUBLIC } from './decorators/public.decorator.js';
 import type { DenyListStore } from './deny-list/deny-list.store.js';
+import { memoryNotice } from './deny-list/memory-notice.js';
 import { JwtStateGuard } from './guards/jwt-state.guard.js';
 import { REISSUES_TOKEN } from './interceptors/token-reissue.interceptor.js';
 import type { JwtStateConfig } from './jwt-state.config.js';
@@ -109,10 +110,7 @@ export class BootCheck implements OnApplicationBootstrap {
         } s.`,
       );
     } else if (this.store.ephemeral) {
-      this.logger.warn(
-        'The deny list is kept in memory: a restart ends every session, and other processes do not ' +
-          'see its revocations. Set denyList.cache for anything but one process.',
-      );
+      this.logger.warn(memoryNotice(this.config.denyList));
     } else if (this.store.atomic === 'process') {
       this.logger.warn(
         'The store of the deny list has no atomic "set if absent": parallel requests in different ' +
