@@ -18,3 +18,10 @@ export function rawRequest(request: AnyRequest): IncomingMessage {
 export function rawResponse(response: AnyResponse): ServerResponse {
   return 'raw' in response ? response.raw : response;
 }
+
+/** For a token endpoint: neither an answer nor a refusal may be kept (RFC 6749 §5.1 and §5.2). */
+export function forbidStoring(response: AnyResponse): void {
+  const raw = rawResponse(response);
+  raw.setHeader('Cache-Control', 'no-store');
+  raw.setHeader('Pragma', 'no-cache');
+}

@@ -7,7 +7,7 @@ import {
   type CredentialOrigin,
   CredentialReader,
 } from '../delivery/credential-reader.js';
-import type { AnyRequest, AnyResponse } from '../delivery/raw-http.js';
+import { type AnyRequest, type AnyResponse, forbidStoring } from '../delivery/raw-http.js';
 import { TokenDelivery } from '../delivery/token-delivery.js';
 import { WrongContextError } from '../jwt-state.errors.js';
 import { RefreshCredentials } from '../refresh/refresh-credentials.js';
@@ -76,8 +76,12 @@ export class JwtStateGuard extends AuthGuard() {
     const traits = this.traits.of(context);
     if (traits.isPublic) return true;
     const request: AnyRequest = this.getRequest(context);
-    // A refresh token stands for itself; the access token beside it has expired, as a rule.
-    if (traits.acceptsRefreshToken && this.isRefresh(request)) return true;
+    if (traits.acceptsRefreshToken) {
+      // Here and not in the controller, so that refusals by guards, pipes and filters have it, too.
+      forbidStoring(responseOf(context));
+      // A refresh token stands for itself; the access token beside it has expired, as a rule.
+      if (this.isRefresh(request)) return true;
+    }
     // Bound globally and to the route: once is enough.
     if (requestToken(request)?.resolver === this.resolver) return true;
     try {

@@ -51,18 +51,18 @@ export class RefreshCredentials {
 function fromBody(body: unknown): RefreshCredential[] {
   if (typeof body !== 'object' || body === null) return [];
   const { grant_type, refresh_token } = body as Record<string, unknown>;
-  if (grant_type !== undefined && grant_type !== 'refresh_token') {
+  if (isGiven(grant_type) && grant_type !== 'refresh_token') {
     throw new InvalidGrantRequestError(
       'unsupported_grant_type',
       'This endpoint knows the grant type refresh_token only.',
     );
   }
-  if (refresh_token === undefined) return [];
-  if (typeof refresh_token === 'string' && refresh_token !== '') {
-    return [{ token: refresh_token, origin: 'body' }];
-  }
-  throw new InvalidGrantRequestError(
-    'invalid_request',
-    'refresh_token must be a string that is not empty.',
-  );
+  if (!isGiven(refresh_token)) return [];
+  if (typeof refresh_token === 'string') return [{ token: refresh_token, origin: 'body' }];
+  throw new InvalidGrantRequestError('invalid_request', 'refresh_token must be a string.');
+}
+
+/** A parameter without a value counts as omitted (RFC 6749 §3.2); in JSON that may be `null`. */
+function isGiven(value: unknown): boolean {
+  return value !== undefined && value !== null && value !== '';
 }
