@@ -47,8 +47,8 @@ export interface AssemblyParts {
   readonly store: DenyListStore;
   readonly clock: Clock;
   readonly events?: TokenEvents;
-  /** What stands before the path of every route, as in `/api`. */
-  readonly globalPrefix?: () => string;
+  /** Where the refresh route is; asked when a cookie is written. */
+  readonly refreshPath?: () => string | undefined;
 }
 
 export type Assembly = ReturnType<typeof assemble>;
@@ -144,7 +144,7 @@ export function assemble(parts: AssemblyParts) {
   };
   const tokens = new TokenService(serviceParts);
   const issuer = config.denyList.isOn ? tokens : new TokenIssuer(serviceParts);
-  const cookies = cookiesOf(config, parts.globalPrefix);
+  const cookies = cookiesOf(config, parts.refreshPath);
   const credentials = new CredentialReader(cookies.access);
   const refreshCredentials = new RefreshCredentials(config.refresh, cookies.refresh);
   const delivery = new TokenDelivery(config.delivery, staged, cookies);
@@ -166,16 +166,13 @@ export function assemble(parts: AssemblyParts) {
   };
 }
 
-function cookiesOf(config: JwtStateConfig, globalPrefix: () => string = () => ''): TokenCookies {
-  const { delivery, refresh } = config;
-  const refreshRoute = () =>
-    `/${[globalPrefix(), refresh.path || '']
-      .flatMap((path) => path.split('/'))
-      .filter(Boolean)
-      .join('/')}`;
+function cookiesOf(
+  { delivery, refresh }: JwtStateConfig,
+  refreshPath: AssemblyParts['refreshPath'],
+): TokenCookies {
   return {
     access: delivery.usesCookie ? new TokenCookie(delivery.cookie) : undefined,
-    refresh: refresh.tokens?.cookie && new TokenCookie(refresh.tokens.cookie, refreshRoute),
+    refresh: refresh.tokens?.cookie && new TokenCookie(refresh.tokens.cookie, refreshPath),
   };
 }
 

@@ -98,7 +98,10 @@ export class DeliveryOptions {
 export class RefreshCookieOptions {
   /** Default: `__Secure-refresh-token`, or `refresh-token` without `secure`. */
   name?: string | undefined = undefined;
-  /** Default: the path of the refresh route, the global prefix included. */
+  /**
+   * Default: the path of the refresh route, global prefix and its exclusions included. Required where
+   * that path has a parameter, and with `refresh.path: false`.
+   */
   path?: string | undefined = undefined;
   domain?: string | undefined = undefined;
   secure?: boolean = true;

@@ -7,7 +7,7 @@ export class TokenCookie {
   /** @param defaultPath asked when it is written, since a global prefix may be set until then */
   constructor(
     private readonly attributes: Cookie,
-    private readonly defaultPath: () => string = () => '/',
+    private readonly defaultPath: () => string | undefined = () => undefined,
   ) {}
 
   /** All of that name: a second one, planted from a sister domain, must not win by its place. */
@@ -22,11 +22,11 @@ export class TokenCookie {
 
   /** A `Set-Cookie` (RFC 6265 §4.1). @param maxAge in seconds */
   format(value: string, maxAge: number): string {
-    const { name, path, domain, ...attributes } = this.attributes;
+    const { name, path = this.defaultPath(), domain, ...attributes } = this.attributes;
     return serialize(name, value, {
       ...attributes,
       ...(domain !== undefined && { domain }),
-      path: path ?? this.defaultPath(),
+      ...(path !== undefined && { path }),
       httpOnly: true,
       maxAge,
     });

@@ -8,8 +8,10 @@ import {
   Res,
   type Type,
   UseGuards,
+  VERSION_NEUTRAL,
 } from '@nestjs/common';
-import { type AnyRequest, type AnyResponse, rawResponse } from '../delivery/raw-http.js';
+import { HttpAdapterHost } from '@nestjs/core';
+import type { AnyRequest, AnyResponse } from '../delivery/raw-http.js';
 import { TokenDelivery } from '../delivery/token-delivery.js';
 import { AcceptsRefreshToken } from '../guards/accepts-refresh-token.js';
 import { JwtStateGuard } from '../guards/jwt-state.guard.js';
@@ -40,18 +42,20 @@ export class RefreshTokenController {
   @Inject(RefreshCredentials) private readonly credentials!: RefreshCredentials;
   @Inject(TokenMint) private readonly mint!: TokenMint;
   @Inject(TokenDelivery) private readonly delivery!: TokenDelivery;
+  @Inject(HttpAdapterHost) private readonly host!: HttpAdapterHost;
 
   @Post()
   @HttpCode(200)
   @LeavesReissuing()
   @AcceptsRefreshToken()
-  async refresh(
-    @Req() request: AnyRequest,
-    @Res({ passthrough: true }) response: AnyResponse,
-  ): Promise<Answer> {
+  async refresh(@Req() request: AnyRequest, @Res() response: AnyResponse): Promise<void> {
+    const answer = await this.answerTo(request, response);
+    // Sent here, so that no interceptor of the application wraps it: clients know its form.
+    this.host.httpAdapter.reply(response, answer);
+  }
+
+  private async answerTo(request: AnyRequest, response: AnyResponse): Promise<Answer> {
     if (!this.mint.canSign) throw new NotFoundException();
-    // RFC 6749 §5.1 and §5.2: neither an answer nor a refusal may be kept.
-    rawResponse(response).setHeader('Cache-Control', 'no-store');
     const credential = this.credentials.read(request);
     if (credential) return this.exchange(credential, response);
     if (this.credentials.takesAccessTokens) return this.replace(request, response);
@@ -91,7 +95,8 @@ export class RefreshTokenController {
 
 /** The controller at another path; a path belongs to a class in Nest. */
 export function refreshControllerAt(path: string): Type<RefreshTokenController> {
-  @Controller(path)
+  // A client asks for it without naming a version of the application's API.
+  @Controller({ path, version: VERSION_NEUTRAL })
   class Configured extends RefreshTokenController {}
   // The name under which Nest logs the route.
   Object.defineProperty(Configured, 'name', { value: RefreshTokenController.name });
