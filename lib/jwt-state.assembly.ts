@@ -72,6 +72,7 @@ export function assemble(parts: AssemblyParts) {
       inBody: config.refresh.tokens.cookie === undefined,
       sizeLimit: sizeLimitOf(config.refresh.tokens.cookie),
     },
+    inBody: !config.delivery.usesCookie,
     sizeLimit: sizeLimitOf(config.delivery.usesCookie ? config.delivery.cookie : undefined),
   });
   const scopeClaims = config.denyList.isOn ? config.denyList.claims : [];

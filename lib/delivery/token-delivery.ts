@@ -33,7 +33,8 @@ export class TokenDelivery {
 
   /**
    * Puts a token into the response, for routes that issue one themselves: a log-in that sets the
-   * cookie. Nothing else is needed where the log-in answers with the token in its body.
+   * cookies. What travels by cookie is not in the JSON of the issued token. Nothing else is needed
+   * where no token travels by cookie: the log-in answers with the tokens in its body.
    *
    * @example
    * ```ts
@@ -65,11 +66,6 @@ export class TokenDelivery {
   stageInHeader(response: AnyResponse, issued: IssuedToken): void {
     issued.delivered();
     if (this.settings.header !== undefined) this.stage(response, issued, 'header', false);
-  }
-
-  /** @internal Whether access tokens may go by cookie. */
-  get usesCookie(): boolean {
-    return this.settings.usesCookie;
   }
 
   /** @internal Whether this answer has a place for a token. */

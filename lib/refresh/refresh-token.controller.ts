@@ -19,13 +19,10 @@ import { LeavesReissuing } from '../guards/leaves-reissuing.js';
 import { requestToken } from '../guards/request-token.js';
 import { InvalidGrantRequestError, WrongContextError } from '../jwt-state.errors.js';
 import { Reissuer } from '../reissue/reissuer.js';
-import type { IssuedToken, TokenResponse } from '../token/issued-token.js';
+import type { TokenResponse } from '../token/issued-token.js';
 import { TokenMint } from '../token/token-mint.js';
 import { type RefreshCredential, RefreshCredentials } from './refresh-credentials.js';
 import { RefreshTokens } from './refresh-tokens.js';
-
-/** The answer of a token endpoint (RFC 6749 §5.1), without what travels by cookie. */
-type Answer = IssuedToken | Partial<TokenResponse>;
 
 /**
  * `POST /auth/refresh-token`: a new token with claims from the source and a new `exp`. For an access
@@ -54,7 +51,7 @@ export class RefreshTokenController {
     this.host.httpAdapter.reply(response, answer);
   }
 
-  private async answerTo(request: AnyRequest, response: AnyResponse): Promise<Answer> {
+  private async answerTo(request: AnyRequest, response: AnyResponse): Promise<TokenResponse> {
     if (!this.mint.canSign) throw new NotFoundException();
     const credential = this.credentials.read(request);
     if (credential) return this.exchange(credential, response);
@@ -65,31 +62,25 @@ export class RefreshTokenController {
   private async exchange(
     { token, origin }: RefreshCredential,
     response: AnyResponse,
-  ): Promise<Answer> {
-    const byCookie = origin === 'cookie';
+  ): Promise<TokenResponse> {
     const issued = await (this.refreshTokens as RefreshTokens).refresh(token);
-    if (byCookie) {
+    if (origin === 'cookie') {
       this.delivery.stage(response, issued, 'cookie');
-      return this.withoutCookies(issued);
+      return issued.response();
     }
     this.delivery.stageInHeader(response, issued);
-    // Who sends it in the body gets the next one there, though others have a cookie.
-    return { ...issued.toJSON(), refresh_token: issued.refreshToken as string };
+    // A client that sends it in the body gets the next one there, though others have cookies.
+    return issued.response({ access: true, refresh: true });
   }
 
-  private async replace(request: AnyRequest, response: AnyResponse): Promise<Answer> {
+  private async replace(request: AnyRequest, response: AnyResponse): Promise<TokenResponse> {
     const token = requestToken(request);
     if (!token) throw new WrongContextError('The refresh route was reached without JwtStateGuard.');
     const reason = { why: 'refresh', renew: true } as const;
     const issued = await this.reissuer.replace(token.tip, reason, token.presented);
     this.delivery.stage(response, issued, token.origin);
-    return token.origin === 'cookie' ? this.withoutCookies(issued) : issued;
-  }
-
-  /** Scripts that cannot read the cookie must not find its content here. */
-  private withoutCookies(issued: IssuedToken): Partial<TokenResponse> {
-    const { access_token, ...rest } = issued.toJSON();
-    return this.delivery.usesCookie ? rest : { access_token, ...rest };
+    // Scripts that cannot read the cookie must not find its content here.
+    return issued.response({ access: token.origin === 'header' });
   }
 }
 

@@ -22,6 +22,8 @@ export interface MintSettings {
   /** Milliseconds, whole seconds. */
   readonly lifetime: number;
   readonly sessionMaxAge: number;
+  /** Whether access tokens are in JSON answers: unless a cookie carries them. */
+  readonly inBody: boolean;
   /** Where sessions have refresh tokens; `inBody` unless a cookie carries them. */
   readonly refreshTokens: RefreshTokenSettings | undefined;
   /** The largest token a client can send back, in bytes. */
@@ -69,6 +71,7 @@ export class TokenMint {
   sign(claims: VerifiedToken, refresh?: VerifiedToken): IssuedToken {
     return new IssuedToken({
       accessToken: within(this.settings.sizeLimit, this.signer.sign(claims, ACCESS_TOKEN_TYPE)),
+      inBody: this.settings.inBody,
       claims,
       expiresIn: this.secondsLeft(claims),
       ...(refresh && { refresh: this.signRefreshToken(refresh) }),

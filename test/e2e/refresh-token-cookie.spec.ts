@@ -348,6 +348,12 @@ describe.each(PLATFORMS)('The cookie of a refresh token: %s', (platform) => {
       expectNoNewToken(await app.get('/me', undefined, { cookie: cookie(ACCESS_NAME) }));
     });
 
+    it('a log-in that returns the issued token shows neither', async () => {
+      const login = await logIn(app);
+      expect(login.body).toEqual({ token_type: 'Bearer', expires_in: expect.any(Number) });
+      expect(Object.keys(cookiesOf(login)).sort()).toEqual([ACCESS_NAME, NAME]);
+    });
+
     it('the log-out deletes both', async () => {
       const headers = { cookie: cookie(ACCESS_NAME) };
       const left = cookiesOf(await app.request('POST', '/leave', { headers }));
