@@ -1,6 +1,7 @@
 import { JwtService } from '@nestjs/jwt';
 import type { Clock } from './clock.js';
 import type { Cookie } from './config/cookie.config.js';
+import { CookieChoice } from './delivery/cookie-choice.js';
 import { CredentialReader } from './delivery/credential-reader.js';
 import { StagedDeliveries } from './delivery/staged-deliveries.js';
 import { TokenCookie } from './delivery/token-cookie.js';
@@ -146,8 +147,18 @@ export function assemble(parts: AssemblyParts) {
   const tokens = new TokenService(serviceParts);
   const issuer = config.denyList.isOn ? tokens : new TokenIssuer(serviceParts);
   const cookies = cookiesOf(config, parts.refreshPath);
-  const credentials = new CredentialReader(cookies.access);
-  const refreshCredentials = new RefreshCredentials(config.refresh, cookies.refresh);
+  const accessChoice = new CookieChoice(
+    (text) => verifier.verify(text),
+    (token) => denyList.isSessionAlive(token),
+  );
+  const refreshChoice =
+    refreshTokens &&
+    new CookieChoice(
+      (text) => verifier.verifyRefreshToken(text),
+      (token) => refreshTokens.isAlive(token),
+    );
+  const credentials = new CredentialReader(cookies.access, accessChoice);
+  const refreshCredentials = new RefreshCredentials(config.refresh, cookies.refresh, refreshChoice);
   const delivery = new TokenDelivery(config.delivery, staged, cookies);
   return {
     keys,

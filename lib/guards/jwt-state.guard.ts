@@ -9,7 +9,7 @@ import {
 } from '../delivery/credential-reader.js';
 import { type AnyRequest, type AnyResponse, forbidStoring } from '../delivery/raw-http.js';
 import { TokenDelivery } from '../delivery/token-delivery.js';
-import { WrongContextError } from '../jwt-state.errors.js';
+import { InvalidRequestError, WrongContextError } from '../jwt-state.errors.js';
 import { RefreshCredentials } from '../refresh/refresh-credentials.js';
 import { type ResolvedToken, type StalePolicy, TokenResolver } from '../reissue/token-resolver.js';
 import type { VerifiedToken } from '../token/verified-token.js';
@@ -84,8 +84,13 @@ export class JwtStateGuard extends AuthGuard() {
     }
     // Bound globally and to the route: once is enough.
     if (requestToken(request)?.resolver === this.resolver) return true;
+    return this.judge(context, request);
+  }
+
+  private judge(context: ExecutionContext, request: AnyRequest): boolean | Promise<boolean> {
     try {
       const credential = this.credentials.read(request);
+      if (credential?.rivals) return this.chooseCookie(context, request, credential.rivals);
       const presented = credential && this.isPlain && this.strategy.recall(credential.token);
       if (!presented) return this.authenticate(context, request, credential);
       // What nearly every request is, so nothing of it is made for the garbage collector.
@@ -95,6 +100,23 @@ export class JwtStateGuard extends AuthGuard() {
     } catch (error) {
       return this.refuse(context, request, error);
     }
+  }
+
+  /** Once it is chosen, the request is one with that cookie only. */
+  private async chooseCookie(
+    context: ExecutionContext,
+    request: AnyRequest,
+    rivals: readonly string[],
+  ): Promise<boolean> {
+    try {
+      await this.credentials.choose(request, rivals);
+    } catch (error) {
+      if (error instanceof InvalidRequestError) {
+        this.delivery.dropFormer(responseOf(context), 'access');
+      }
+      return this.refuse(context, request, error);
+    }
+    return this.judge(context, request);
   }
 
   /** A token's first sight is passport-jwt's. */

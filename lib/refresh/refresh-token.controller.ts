@@ -53,7 +53,9 @@ export class RefreshTokenController {
 
   private async answerTo(request: AnyRequest, response: AnyResponse): Promise<TokenResponse> {
     if (!this.mint.canSign) throw new NotFoundException();
-    const credential = this.credentials.read(request);
+    const credential = await this.credentials.read(request, () =>
+      this.delivery.dropFormer(response, 'refresh'),
+    );
     if (credential) return this.exchange(credential, response);
     if (this.credentials.takesAccessTokens) return this.replace(request, response);
     throw new InvalidGrantRequestError('invalid_request', 'This endpoint takes a refresh token.');
