@@ -48,7 +48,8 @@ export class RefreshTokenController {
   async refresh(@Req() request: AnyRequest, @Res() response: AnyResponse): Promise<void> {
     const answer = await this.answerTo(request, response);
     // Sent here, so that no interceptor of the application wraps it: clients know its form.
-    this.host.httpAdapter.reply(response, answer);
+    // With a form of its own: `delivery.body` would add its field to a plain object.
+    this.host.httpAdapter.reply(response, { toJSON: () => answer });
   }
 
   private async answerTo(request: AnyRequest, response: AnyResponse): Promise<TokenResponse> {

@@ -117,6 +117,15 @@ describe.each(PLATFORMS)('Answers of the refresh route: %s', (platform) => {
     expectNotStored(reply);
   });
 
+  it('name the new token once, whatever delivery.body adds to other answers', async () => {
+    const delivery = { body: 'token' };
+    const app = await start(platform, { tokens: {}, options: { delivery } });
+    pairOf(await exchange(app, (await logIn(app)).refresh));
+    const other = await start(platform, { tokens: false, options: { delivery } });
+    const { body } = await other.post(REFRESH_PATH, await other.logIn());
+    expect(Object.keys(body)).toEqual(['access_token', 'token_type', 'expires_in']);
+  });
+
   it('are none of other routes: their refusals stay as they are', async () => {
     const app = await start(platform);
     expect((await app.get('/me')).headers.get('cache-control')).toBeNull();
