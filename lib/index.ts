@@ -7,6 +7,7 @@ export {
   DeliveryOptions,
   DenyListOptions,
   ForeignIssuerOptions,
+  FormerCookieOptions,
   JwtStateOptions,
   type JwtStateOptionsFactory,
   LegacyOptions,
@@ -36,10 +37,17 @@ export { Public, type PublicOptions } from './decorators/public.decorator.js';
 export { ReissuesToken, type ReissuesTokenOptions } from './decorators/reissues-token.decorator.js';
 export { TokenService } from './token-service/token.service.js';
 export { TokenIssuer, type VerifySettings } from './token-service/token-issuer.js';
+export { LogInOptions } from './token-service/log-in-options.js';
 export { IssueContext } from './token-service/session-starter.js';
 export { IssuedToken, type TokenResponse } from './token/issued-token.js';
 export type { RevokeTarget, StaleTarget, TokenTarget } from './token-service/revoke-target.js';
-export type { Claims, ReservedClaims, Seen, VerifiedToken } from './token/verified-token.js';
+export type {
+  Claims,
+  LogInTerms,
+  ReservedClaims,
+  Seen,
+  VerifiedToken,
+} from './token/verified-token.js';
 export { writeChallenge as writeErrorHeaders } from './delivery/challenge.js';
 export { TokenDelivery } from './delivery/token-delivery.js';
 export type { AnyResponse } from './delivery/raw-http.js';

@@ -1,11 +1,4 @@
-import {
-  Inject,
-  Injectable,
-  Logger,
-  type OnApplicationBootstrap,
-  type Type,
-  VersioningType,
-} from '@nestjs/common';
+import { Inject, Injectable, Logger, type OnApplicationBootstrap, type Type } from '@nestjs/common';
 import { GUARDS_METADATA, SSE_METADATA } from '@nestjs/common/constants.js';
 import { ApplicationConfig, DiscoveryService, MetadataScanner, Reflector } from '@nestjs/core';
 import { PUBLIC } from './decorators/public.decorator.js';
@@ -16,6 +9,7 @@ import { REISSUES_TOKEN } from './interceptors/token-reissue.interceptor.js';
 import type { JwtStateConfig } from './jwt-state.config.js';
 import { JwtStateConfigError } from './jwt-state.errors.js';
 import { CONFIG, STORE } from './jwt-state.tokens.js';
+import { RefreshRoute } from './refresh/refresh-route.js';
 import { TokenMint } from './token/token-mint.js';
 
 type Handler = (...args: unknown[]) => unknown;
@@ -31,6 +25,7 @@ export class BootCheck implements OnApplicationBootstrap {
     private readonly reflector: Reflector,
     private readonly application: ApplicationConfig,
     private readonly mint: TokenMint,
+    private readonly refreshRoute: RefreshRoute,
     @Inject(STORE) private readonly store: DenyListStore,
     @Inject(CONFIG) private readonly config: JwtStateConfig,
   ) {}
@@ -60,13 +55,15 @@ export class BootCheck implements OnApplicationBootstrap {
 
   /** A cookie for a path that is not the route's would never come back. */
   private refuseUnknownCookiePath(): void {
-    const { path, tokens } = this.config.refresh;
-    if (!tokens?.cookie || tokens.cookie.path !== undefined) return;
-    const isVersioned = this.application.getVersioning()?.type === VersioningType.URI;
-    if (path !== false && !isVersioned) return;
+    const { tokens } = this.config.refresh;
+    if (!tokens?.cookie || tokens.cookie.path !== undefined || this.refreshRoute.path) return;
+    const paths = this.refreshRoute.paths.map((path) => JSON.stringify(path)).join(' and ');
     throw new JwtStateConfigError(
-      'refresh.tokens.cookie needs a `path` here: the route of this module is versioned or left ' +
-        'out, so nobody else knows where the cookie is to be sent.',
+      paths === ''
+        ? 'refresh.tokens.cookie.path is missing: refresh.path is false, so this module does not know ' +
+            'where the cookie is to be sent. Set it to the path of your refresh route.'
+        : `refresh.tokens.cookie.path is missing: the refresh route is ${paths}, and a cookie has one ` +
+            'path, without parameters or wildcards. Set it to what all its requests begin with, such as "/".',
     );
   }
 

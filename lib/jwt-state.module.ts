@@ -8,7 +8,7 @@ import {
   Scope,
   type Type,
 } from '@nestjs/common';
-import { APP_FILTER, APP_GUARD, ApplicationConfig, DiscoveryModule } from '@nestjs/core';
+import { APP_FILTER, APP_GUARD, DiscoveryModule } from '@nestjs/core';
 import { type Clock, systemClock } from './clock.js';
 import { CredentialReader } from './delivery/credential-reader.js';
 import { TokenDelivery } from './delivery/token-delivery.js';
@@ -36,6 +36,7 @@ import { jwksControllerAt } from './keys/jwks.controller.js';
 import { publicJwks } from './keys/jwks.js';
 import { KeyRing } from './keys/key-ring.js';
 import { RefreshCredentials } from './refresh/refresh-credentials.js';
+import { RefreshRoute } from './refresh/refresh-route.js';
 import { refreshControllerAt } from './refresh/refresh-token.controller.js';
 import { RefreshTokens } from './refresh/refresh-tokens.js';
 import { CommitProtocol } from './reissue/commit-protocol.js';
@@ -86,24 +87,25 @@ const providers: Provider[] = [
   { provide: STORE, inject: [CONFIG, CLOCK, TokenEvents], useFactory: openStore },
   {
     provide: ASSEMBLY,
-    inject: [CONFIG, STORE, CLOCK, TokenEvents, ApplicationConfig],
+    inject: [CONFIG, STORE, CLOCK, TokenEvents, RefreshRoute],
     useFactory: async (
       config: JwtStateConfig,
       store: DenyListStore,
       clock: Clock,
       events: TokenEvents,
-      application: ApplicationConfig,
+      refreshRoute: RefreshRoute,
     ) => {
       // What fails the boot must not leave a connection behind that keeps the process alive.
       const keys = await createKeys(config, clock).catch(async (error) => {
         await closeStore(config);
         throw error;
       });
-      const globalPrefix = () => application.getGlobalPrefix();
-      return assemble({ config, keys, store, clock, events, globalPrefix });
+      const refreshPath = () => refreshRoute.path;
+      return assemble({ config, keys, store, clock, events, refreshPath });
     },
   },
   ...parts,
+  RefreshRoute,
   JwtStateGuard,
   TokenReissueInterceptor,
   BootCheck,

@@ -1,8 +1,15 @@
 import type { Cache } from 'cache-manager';
+import type { CookieOptions, RefreshCookieOptions } from './config/cookie.options.js';
 import type { Duration } from './duration.js';
 import type { KeyOptions, KeysOption } from './keys/key-options.js';
 import type { SubjectOf } from './token/adopted-token.js';
 import type { VerifiedToken } from './token/verified-token.js';
+
+export {
+  CookieOptions,
+  FormerCookieOptions,
+  RefreshCookieOptions,
+} from './config/cookie.options.js';
 
 /**
  * The application's function that reads the truth: the claims this subject should carry now, or
@@ -71,16 +78,6 @@ export class ReissueOptions {
   handlerTimeout?: Duration = '60s';
 }
 
-/** The cookie that carries the token. */
-export class CookieOptions {
-  /** Default: `__Host-token` where the other attributes allow that prefix, else `token`. */
-  name?: string | undefined = undefined;
-  path?: string = '/';
-  domain?: string | undefined = undefined;
-  secure?: boolean = true;
-  sameSite?: 'strict' | 'lax' | 'none' = 'lax';
-}
-
 /** How a new token travels to the client. */
 export class DeliveryOptions {
   /**
@@ -92,17 +89,6 @@ export class DeliveryOptions {
   cookie?: CookieOptions | boolean = false;
   /** A field added to the JSON object that is answered when there is a new token. */
   body?: string | false = false;
-}
-
-/** The cookie that carries the refresh token: only to the refresh route, and from nowhere else. */
-export class RefreshCookieOptions {
-  /** Default: `__Secure-refresh-token`, or `refresh-token` without `secure`. */
-  name?: string | undefined = undefined;
-  /** Default: the path of the refresh route, the global prefix included. */
-  path?: string | undefined = undefined;
-  domain?: string | undefined = undefined;
-  secure?: boolean = true;
-  sameSite?: 'strict' | 'lax' | 'none' = 'strict';
 }
 
 /** Refresh tokens (RFC 6749 §1.5): long sessions on short-lived access tokens. */

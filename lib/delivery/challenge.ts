@@ -53,9 +53,12 @@ function settle(raw: ServerResponse): void {
   }
 }
 
+/** RFC 6750 §3: the scheme is followed by at least one parameter, also where there is no error. */
+const SCHEME = 'Bearer realm="api"';
+
 function challengeOf({ bearerError, message, code }: JwtStateError): string {
-  // A request that tried nothing is told nothing (RFC 6750 §3.1).
-  if (bearerError === undefined) return 'Bearer';
+  // A request that tried nothing is told nothing about errors (RFC 6750 §3.1).
+  if (bearerError === undefined) return SCHEME;
   const description = message.replaceAll(/[^\x20-\x21\x23-\x5b\x5d-\x7e]/g, '');
-  return `Bearer error="${bearerError}", error_description="${description}", code="${code}"`;
+  return `${SCHEME}, error="${bearerError}", error_description="${description}", code="${code}"`;
 }

@@ -1,4 +1,6 @@
+import type { IncomingMessage } from 'node:http';
 import { InvalidRequestError, TokenInvalidError } from '../jwt-state.errors.js';
+import type { CookieChoice } from './cookie-choice.js';
 import { type AnyRequest, rawRequest } from './raw-http.js';
 import type { TokenCookie } from './token-cookie.js';
 
@@ -8,6 +10,8 @@ export type CredentialOrigin = 'header' | 'cookie';
 export interface Credential {
   readonly token: string;
   readonly origin: CredentialOrigin;
+  /** Several cookies of the name: the token is none yet, {@link CredentialReader.choose} finds it. */
+  readonly rivals: readonly string[] | undefined;
 }
 
 /** RFC 6750 §2.1: one space or more, then b64token. Nothing may follow. */
@@ -18,11 +22,30 @@ const SPACE = 0x20;
 
 const BEARER_BY_NAME = /^bearer(\s|$)/i;
 const NAME = 'authorization';
+const NONE: readonly string[] = [];
 
 /** Finds the one bearer token of a request. */
 export class CredentialReader {
+  /** Among several cookies of one request. */
+  private readonly chosen = new WeakMap<IncomingMessage, string>();
+
   /** @param cookie where one is configured */
-  constructor(private readonly cookie: TokenCookie | undefined) {}
+  constructor(
+    private readonly cookie: TokenCookie | undefined,
+    private readonly choice: CookieChoice,
+  ) {}
+
+  /**
+   * Keeps the cookie that counts, for {@link read} to answer with from then on.
+   *
+   * @throws InvalidRequestError where two sessions are left
+   * @throws KeysUnavailableError, DenyListUnavailableError when nobody can say
+   */
+  async choose(request: AnyRequest, rivals: readonly string[]): Promise<void> {
+    const token = await this.choice.among(rivals);
+    if (token === undefined) throw twoCredentials();
+    this.chosen.set(rawRequest(request), token);
+  }
 
   /**
    * @throws InvalidRequestError for two different credentials (RFC 6750 §2)
@@ -34,11 +57,15 @@ export class CredentialReader {
     const { authorization } = request.headers ?? raw.headers;
     const inHeader =
       authorization === undefined ? undefined : tokenInHeader(authorization, raw.rawHeaders);
-    const cookies = this.cookie?.read(raw);
-    const token = inHeader ?? cookies?.[0];
+    const cookies = this.cookie?.read(raw) ?? NONE;
+    const inCookie = cookies.length > 1 ? this.chosen.get(raw) : cookies[0];
+    if (cookies.length > 1 && inCookie === undefined) {
+      return { token: '', origin: 'cookie', rivals: cookies };
+    }
+    const token = inHeader ?? inCookie;
     if (token === undefined) return undefined;
-    if (cookies?.some((other) => other !== token)) throw twoCredentials();
-    return { token, origin: inHeader === undefined ? 'cookie' : 'header' };
+    if (inCookie !== undefined && inCookie !== token) throw twoCredentials();
+    return { token, origin: inHeader === undefined ? 'cookie' : 'header', rivals: undefined };
   }
 }
 

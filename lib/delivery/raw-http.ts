@@ -30,3 +30,10 @@ export function isHttpResponse(value: unknown): value is AnyResponse {
   const raw: unknown = 'raw' in value ? value.raw : value;
   return typeof (raw as ServerResponse | undefined)?.setHeader === 'function';
 }
+
+/** For a token endpoint: neither an answer nor a refusal may be kept (RFC 6749 §5.1 and §5.2). */
+export function forbidStoring(response: AnyResponse): void {
+  const raw = rawResponse(response);
+  raw.setHeader('Cache-Control', 'no-store');
+  raw.setHeader('Pragma', 'no-cache');
+}

@@ -7,9 +7,19 @@ import {
   type CredentialOrigin,
   CredentialReader,
 } from '../delivery/credential-reader.js';
-import { type AnyRequest, type AnyResponse, isHttpRequest } from '../delivery/raw-http.js';
+import {
+  type AnyRequest,
+  type AnyResponse,
+  forbidStoring,
+  isHttpRequest,
+} from '../delivery/raw-http.js';
 import { TokenDelivery } from '../delivery/token-delivery.js';
-import { JwtStateError, TokenMissingError, WrongContextError } from '../jwt-state.errors.js';
+import {
+  InvalidRequestError,
+  JwtStateError,
+  TokenMissingError,
+  WrongContextError,
+} from '../jwt-state.errors.js';
 import { RefreshCredentials } from '../refresh/refresh-credentials.js';
 import { type ResolvedToken, type StalePolicy, TokenResolver } from '../reissue/token-resolver.js';
 import type { VerifiedToken } from '../token/verified-token.js';
@@ -72,16 +82,29 @@ export class JwtStateGuard extends AuthGuard() {
     if (traits.isPublic) return true;
     const request = context.getType() === 'http' ? this.getRequest(context) : undefined;
     if (!isHttpRequest(request)) return letInOutsideHttp(context, traits);
-    // A refresh token stands for itself; the access token beside it has expired, as a rule.
-    if (traits.acceptsRefreshToken && this.isRefresh(request)) return true;
+    if (traits.acceptsRefreshToken) {
+      // Here and not in the controller, so that refusals by guards, pipes and filters have it, too.
+      forbidStoring(responseOf(context));
+      // A refresh token stands for itself; the access token beside it has expired, as a rule.
+      if (this.isRefresh(request)) return true;
+    }
     // Bound globally and to the route: once is enough.
     if (requestToken(request)?.resolver === this.resolver) return true;
+    return this.judge(context, request, traits);
+  }
+
+  private judge(
+    context: ExecutionContext,
+    request: AnyRequest,
+    traits: RouteTraits,
+  ): boolean | Promise<boolean> {
     try {
       const credential = this.credentials.read(request);
       if (credential === undefined && this.isPlain) {
         if (traits.optional) return true;
         throw new TokenMissingError();
       }
+      if (credential?.rivals) return this.chooseCookie(context, request, traits, credential.rivals);
       const presented = credential && this.isPlain && this.strategy.recall(credential.token);
       if (!presented) return this.authenticate(context, request, credential);
       // What nearly every request is, so nothing of it is made for the garbage collector.
@@ -91,6 +114,24 @@ export class JwtStateGuard extends AuthGuard() {
     } catch (error) {
       return this.refuse(context, request, error);
     }
+  }
+
+  /** Once it is chosen, the request is one with that cookie only. */
+  private async chooseCookie(
+    context: ExecutionContext,
+    request: AnyRequest,
+    traits: RouteTraits,
+    rivals: readonly string[],
+  ): Promise<boolean> {
+    try {
+      await this.credentials.choose(request, rivals);
+    } catch (error) {
+      if (error instanceof InvalidRequestError) {
+        this.delivery.dropFormer(responseOf(context), 'access');
+      }
+      return this.refuse(context, request, error);
+    }
+    return this.judge(context, request, traits);
   }
 
   /** A token's first sight is passport-jwt's. */

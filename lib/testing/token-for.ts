@@ -86,7 +86,10 @@ export async function tokenFor<C extends Claims = Claims>(
   const token: VerifiedToken = {
     ...logIn.claims,
     iat,
-    exp: options.expiresIn === undefined ? mint.freshExpiry(then, authTime) : iat + lifetime / 1000,
+    exp:
+      options.expiresIn === undefined
+        ? mint.freshExpiry(then, { auth_time: authTime, seen: logIn.claims.seen })
+        : iat + lifetime / 1000,
     auth_time: authTime,
     sid: session?.sid ?? uuidv7({ msecs: then }),
     jti: nextTokenId(then, session?.jti),

@@ -21,6 +21,7 @@ import {
   type ReservedClaims,
   type VerifiedToken,
 } from '../token/verified-token.js';
+import type { LogInOptions } from './log-in-options.js';
 import { about } from './refusals.js';
 import { IssueContext, type SessionStarter } from './session-starter.js';
 
@@ -76,23 +77,41 @@ export class TokenIssuer<C extends Claims = Claims> {
    * use {@link begin} first, where that matters.
    *
    * @param subject the user's id; numbers are kept as strings
+   * @param options what this log-in decides for its session: "remember me", a shorter life
    * @example
    * ```ts
    * return this.tokens.issue(user.id, { plan: user.plan });
+   * ```
+   * @example
+   * ```ts
+   * const forADay = { persistent: false, maxAge: '1d' } as const;
+   * const issued = await this.tokens.issue(user.id, {}, remember ? undefined : forADay);
    * ```
    * @throws SubjectRefusedError when the claims source gives this subject no token
    * @throws ClaimsInvalidError for reserved names and values JSON cannot carry
    * @throws TokenTooLargeError, ClaimsUnavailableError, NoSigningKeyError
    */
-  issue(subject: string | number, claims?: Partial<C>): Promise<IssuedToken<C>>;
+  issue(
+    subject: string | number,
+    claims?: Partial<C>,
+    options?: LogInOptions,
+  ): Promise<IssuedToken<C>>;
   /** A log-in that has begun: see {@link begin}. */
-  issue(context: IssueContext, claims?: Partial<C>): Promise<IssuedToken<C>>;
-  async issue(to: string | number | IssueContext, claims?: Partial<C>): Promise<IssuedToken<C>> {
+  issue(
+    context: IssueContext,
+    claims?: Partial<C>,
+    options?: LogInOptions,
+  ): Promise<IssuedToken<C>>;
+  async issue(
+    to: string | number | IssueContext,
+    claims?: Partial<C>,
+    options?: LogInOptions,
+  ): Promise<IssuedToken<C>> {
     this.#requireSigningKey();
     const { starter } = this.#parts;
     const checked = claims && checkedClaims('claims given to issue()', claims);
     const context = to instanceof IssueContext ? to : await starter.begin(to, checked);
-    return (await starter.start(context, checked)) as IssuedToken<C>;
+    return (await starter.start(context, checked, options)) as IssuedToken<C>;
   }
 
   /**

@@ -105,7 +105,16 @@ function isSeen(value: unknown): value is Seen {
     isIdList(value.stale) &&
     isIdList(value.revoked) &&
     (value.until === undefined || isTime(value.until)) &&
-    (value.prev === undefined || isIdentifier(value.prev))
+    (value.prev === undefined || isIdentifier(value.prev)) &&
+    (value.login === undefined || isLogIn(value.login))
+  );
+}
+
+function isLogIn(value: unknown): boolean {
+  return (
+    isObject(value) &&
+    (value.end === undefined || isTime(value.end)) &&
+    (value.persistent === undefined || typeof value.persistent === 'boolean')
   );
 }
 

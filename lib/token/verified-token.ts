@@ -20,11 +20,21 @@ export interface Seen {
   readonly until?: number;
   /** Of a refresh token: the `jti` of the one whose use has brought it. */
   readonly prev?: string;
+  /** What the log-in has decided for all tokens of its session. */
+  readonly login?: LogInTerms;
   /**
    * Set on tokens that this module did not make and that have seen nothing: `legacy` is one of the
    * application's own from before, `foreign` another issuer's. Never in a signed token.
    */
   readonly origin?: 'legacy' | 'foreign';
+}
+
+/** Kept from token to token, since a refresh knows of the log-in only what its token says. */
+export interface LogInTerms {
+  /** When the session ends, in seconds since the epoch, if before `session.maxAge`. */
+  readonly end?: number;
+  /** Whether its cookies outlive the browser. */
+  readonly persistent?: boolean;
 }
 
 /** The claims that belong to this module: neither claims source nor changes can set them. */

@@ -407,7 +407,7 @@ describe.each(PLATFORMS)('The request for a refresh: %s', (platform) => {
     }
   });
 
-  it.each(['password', 'Refresh_Token', '', null, 7, ['refresh_token'], {}])(
+  it.each(['password', 'Refresh_Token', ' ', 0, 7, ['refresh_token'], {}])(
     'with the grant type %j is none, and uses nothing',
     async (grant_type) => {
       const pair = await logIn(app);
@@ -417,7 +417,7 @@ describe.each(PLATFORMS)('The request for a refresh: %s', (platform) => {
     },
   );
 
-  it.each([null, 7, true, '', [], ['x'], { $ne: '' }])(
+  it.each([0, 7, true, [], ['x'], { $ne: '' }])(
     'with %j for a refresh token is none',
     async (refresh_token) => {
       expectNoGrant(await json({ refresh_token }), 'invalid_request');
@@ -425,9 +425,21 @@ describe.each(PLATFORMS)('The request for a refresh: %s', (platform) => {
     },
   );
 
+  it('may name parameters without a value: they count as omitted (RFC 6749 §3.2)', async () => {
+    for (const [send, grant_type] of [
+      [form, ''],
+      [json, ''],
+      [json, null],
+    ] as const) {
+      const { refresh } = await logIn(app);
+      pairOf(await send({ refresh_token: refresh, grant_type } as Record<string, string>));
+    }
+  });
+
   it('without a refresh token is none', async () => {
     expectNoGrant(await app.post(REFRESH_PATH), 'invalid_request');
-    for (const body of [{}, [], { grant_type: 'refresh_token' }, { refreshToken: 'x' }]) {
+    const empty = [{ refresh_token: '' }, { refresh_token: null, grant_type: '' }];
+    for (const body of [{}, [], { grant_type: 'refresh_token' }, { refreshToken: 'x' }, ...empty]) {
       expectNoGrant(await json(body), 'invalid_request');
     }
     expectNoGrant(await form({ grant_type: 'refresh_token' }), 'invalid_request');

@@ -20,7 +20,7 @@ describe.each(MATRIX)('What the guard decides: %s, deny list in %s', (platform, 
       const app = await start();
       const reply = await app.get('/me');
       expectRefusal(reply, 'TOKEN_MISSING');
-      expect(reply.headers.get('www-authenticate')).toBe('Bearer');
+      expect(reply.headers.get('www-authenticate')).toBe('Bearer realm="api"');
     });
 
     it('a malformed token is 401', async () => {

@@ -55,13 +55,15 @@ function isTemporary(code: JwtStateErrorCode): boolean {
   ].includes(code);
 }
 
-/** RFC 6750 §3: no error code where nothing was tried, no challenge where nothing is wrong. */
+/** RFC 6750 §3: at least a realm; no error code where nothing was tried, no challenge where nothing is wrong. */
 function challengeOf(code: JwtStateErrorCode): unknown {
   if (isTemporary(code)) return null;
-  if (code === 'TOKEN_MISSING') return 'Bearer';
+  if (code === 'TOKEN_MISSING') return 'Bearer realm="api"';
   const error = code === 'INVALID_REQUEST' ? 'invalid_request' : 'invalid_token';
   return expect.stringMatching(
-    new RegExp(`^Bearer error="${error}"(, error_description="[^"]+")?, code="${code}"$`),
+    new RegExp(
+      `^Bearer realm="api", error="${error}"(, error_description="[^"]+")?, code="${code}"$`,
+    ),
   );
 }
 
