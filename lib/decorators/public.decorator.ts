@@ -1,6 +1,6 @@
 import { type CustomDecorator, SetMetadata } from '@nestjs/common';
 
-export const PUBLIC = Symbol('jwt-state:public');
+export const PUBLIC = Symbol.for('nestjs-jwt-state:public');
 
 /**
  * Lets a route, or a whole controller, through the guard without a token.
