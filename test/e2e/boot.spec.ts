@@ -1,4 +1,6 @@
+import { execFile } from 'node:child_process';
 import { type AddressInfo, createServer } from 'node:net';
+import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from '@jest/globals';
 import {
   type CanActivate,
@@ -98,6 +100,19 @@ describe('Options that depend on something request-scoped', () => {
     const attempt = builder.overrideProvider(JwtStateGuard).useClass(StandIn).compile();
     await expect(attempt).rejects.toThrow(/depends on .*, which is request-scoped/);
   });
+});
+
+describe('test/matrix/boot.mjs, which is run with every version of Nest', () => {
+  it('is right with the one that is installed', async () => {
+    const source = [
+      '--conditions=nestjs-jwt-state/source',
+      '--import',
+      '@swc-node/register/esm-register',
+    ];
+    const args = [...source, 'test/matrix/boot.mjs'];
+    const { stdout } = await promisify(execFile)(process.execPath, args);
+    expect(stdout).toBe('ok\n');
+  }, 120_000);
 });
 
 describe.each(PLATFORMS)('The order of global guards: %s', (platform) => {

@@ -157,6 +157,26 @@ for (const provider of [{ useClass: OwnGuard }, { useExisting: OwnGuard }]) {
   assert.match(message, /An APP_GUARD .* depends on Tenant, which is request-scoped/);
 }
 
+// A guard that says so itself is made for each request.
+class ScopedGuard extends JwtStateGuard {
+  async canActivate(context) {
+    await super.canActivate(context);
+    return context.switchToHttp().getRequest().user.role === 'admin';
+  }
+}
+Injectable({ scope: Scope.REQUEST })(ScopedGuard);
+await serving(
+  module({
+    imports: [JwtStateModule.forRoot({ keys, claims })],
+    controllers: [MeController],
+    providers: [{ provide: APP_GUARD, useClass: ScopedGuard }],
+  }),
+  async ({ get, token }) => {
+    assert.equal((await get()).status, 401);
+    assert.equal((await get(token)).status, 200);
+  },
+);
+
 // What is transient, or only looks like it, boots.
 class Plain {}
 injectable(Plain, [INQUIRER], { scope: Scope.TRANSIENT });
