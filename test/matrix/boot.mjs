@@ -13,6 +13,7 @@ import {
   ReissuesToken,
   TokenService,
 } from 'nestjs-jwt-state';
+import { actAs } from 'nestjs-jwt-state/testing';
 
 const keys = { algorithm: 'HS256', secret: 'x'.repeat(40) };
 const claims = () => ({ role: 'admin' });
@@ -248,6 +249,20 @@ await serving(
     assert.match(changed.headers.get('authorization'), /^Bearer /);
   },
 );
+
+// 4. Acting as a user, with the module and without it.
+for (const imports of [[JwtStateModule.forRoot({ keys, claims, guard: 'global' })], []]) {
+  const app = await NestFactory.create(module({ imports, controllers: [MeController] }), silent);
+  await actAs(app, 'alice', { role: 'tester' });
+  await app.listen(0, '127.0.0.1');
+  const url = await app.getUrl();
+  assert.deepEqual(await (await fetch(`${url}/me`)).json(), { role: 'tester' });
+  assert.equal((await fetch(`${url}/change`, { method: 'POST' })).status, 201);
+  await actAs(app, null);
+  const status = imports.length > 0 ? 401 : 500;
+  assert.equal((await fetch(`${url}/change`, { method: 'POST' })).status, status);
+  await app.close();
+}
 
 async function serving(root, work, prepare = () => {}) {
   const app = await NestFactory.create(root, silent);
