@@ -199,7 +199,10 @@ export class JwtStateOptions {
   delivery?: DeliveryOptions = new DeliveryOptions();
   refresh?: RefreshOptions = new RefreshOptions();
   session?: SessionOptions = new SessionOptions();
-  /** `'global'` guards every route that is not `@Public()`. Fixed at import: see `forRootAsync`. */
+  /**
+   * `'global'` guards every route that is not `@Public()`, before every other guard. Fixed at import: see
+   * `forRootAsync`.
+   */
   guard?: 'global' | undefined = undefined;
   /**
    * Publishes the public keys (RFC 7517) at `GET /.well-known/jwks.json`, or at the given path.

@@ -1,7 +1,7 @@
 import { type CustomDecorator, SetMetadata } from '@nestjs/common';
 import { JwtStateConfigError } from '../jwt-state.errors.js';
 
-export const PUBLIC = Symbol('jwt-state:public');
+export const PUBLIC = Symbol.for('nestjs-jwt-state:public');
 
 /** How a route lets requests without a token in; `false`: it does not. */
 export type PublicAccess = 'open' | OptionalAccess | false;
