@@ -35,7 +35,8 @@ export class JwtStateExceptionFilter extends BaseExceptionFilter<JwtStateError> 
   @Inject(CredentialReader) private readonly credentials!: CredentialReader;
 
   override catch(thrown: JwtStateError, host: ArgumentsHost): unknown {
-    if (thrown.getStatus() === 500) this.log.error(`${thrown.code}: ${thrown.message}`, thrown.stack);
+    if (thrown.getStatus() === 500)
+      this.log.error(`${thrown.code}: ${thrown.message}`, thrown.stack);
     const type = host.getType<string>();
     if (type === 'rpc') return this.failStream(thrown);
     if (type === 'ws') return this.tellClient(thrown, host);
