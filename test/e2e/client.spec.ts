@@ -449,8 +449,33 @@ describe('To whom the client shows the token', () => {
     expect(client.told.signedOut).toEqual([]);
   });
 
-  it('needs to know where it is', () => {
-    expect(() => createTokenClient()).toThrow('Invalid URL');
+  it.each<[string, object, RegExp]>([
+    ['no page and no baseUrl', {}, /^baseUrl is missing/],
+    ['an address that is none', { baseUrl: 'api.example.com' }, /^baseUrl: "api.example.com" must/],
+    ['an opaque origin', { baseUrl: 'app://shop' }, /^baseUrl: "app:\/\/shop" must/],
+    [
+      'an origin without a scheme',
+      { baseUrl: 'https://a.example', origins: ['api.example.com'] },
+      /^origins: "api.example.com" must be an address like "https:/,
+    ],
+    [
+      'an origin whose scheme is its host',
+      { baseUrl: 'https://a.example', origins: ['localhost:3000'] },
+      /^origins: "localhost:3000" must/,
+    ],
+    [
+      'a storage that is no function',
+      { baseUrl: 'https://a.example', storage: new PageStorage() },
+      /^storage must be a function: \(\) => localStorage/,
+    ],
+    [
+      'a refresh route of an origin that is not named',
+      { baseUrl: 'https://a.example', refresh: { url: 'https://b.example/refresh' } },
+      /^refresh.url: "https:\/\/b.example\/refresh" is none of the origins/,
+    ],
+  ])('says what is wrong: %s', (_, options, message) => {
+    expect(() => createTokenClient(options as TokenClientOptions)).toThrow(message);
+    expect(() => createTokenClient(options as TokenClientOptions)).toThrow(TypeError);
   });
 });
 
