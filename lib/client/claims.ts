@@ -19,7 +19,7 @@ export function readClaims(token: unknown): Partial<TokenClaims> | undefined {
   try {
     const payload = COMPACT.exec(token as string)?.[1] as string;
     const bytes = atob(payload.replace(/-/g, '+').replace(/_/g, '/'));
-    // jsdom and older versions of Hermes have no TextDecoder.
+    // React Native has no TextDecoder in older versions.
     const hex = (byte: string) => `%${`0${byte.charCodeAt(0).toString(16)}`.slice(-2)}`;
     return Object(JSON.parse(decodeURIComponent(bytes.replace(/./gs, hex))));
   } catch {

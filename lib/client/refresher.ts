@@ -64,7 +64,7 @@ export function createRefresher(
         const response = await ask();
         const { status, type } = response;
         if (type === 'opaqueredirect' || (status >= 300 && status < 400))
-          throw new TypeError('The refresh route redirects: name where to in refresh.url.');
+          throw new TypeError('The refresh route redirects.');
         if (status < 500 && status !== 429) {
           await settle(refused, turn, response, isWish);
           break;
@@ -93,13 +93,14 @@ export function createRefresher(
     csrf?.(headers);
     const byCookie = accessCookie || refreshCookie;
     if (!refresh && !byCookie) headers.set('authorization', `Bearer ${access}`);
+    // A form, as RFC 6749 §6 has it; across origins that needs no preflight. As text, for the sake of
+    // what brings a `fetch` of its own: jsdom, React Native.
+    const form = refresh && { grant_type: 'refresh_token', refresh_token: refresh };
+    if (form) headers.set('content-type', 'application/x-www-form-urlencoded');
     return fetch(refreshUrl as string, {
       method: 'POST',
       headers,
-      // As a form, as RFC 6749 §6 has it; across origins that needs no preflight.
-      ...(refresh && {
-        body: new URLSearchParams({ grant_type: 'refresh_token', refresh_token: refresh }),
-      }),
+      ...(form && { body: `${new URLSearchParams(form)}` }),
       // Cloudflare Workers do not know this member, nor the value 'error' of the next one.
       ...(byCookie && { credentials: 'include' as const }),
       // A refresh token in a body would follow a redirect to wherever it leads.

@@ -53,7 +53,7 @@ export function lookAround({
   const isPage = !!location && !!(document ?? page.importScripts) && !page.process?.versions?.node;
   const base = baseUrl === undefined ? undefined : webAddress('baseUrl', baseUrl, location?.href);
   const home = base?.href ?? location?.href;
-  if (!home) throw new TypeError('baseUrl is missing. Outside a page, relative addresses need it.');
+  if (!home) throw new TypeError('baseUrl is missing: there is no page.');
   if (storage && typeof storage !== 'function')
     throw new TypeError('storage must be a function: () => localStorage.');
 

@@ -114,8 +114,7 @@ export function createTokenClient<C extends object = Record<string, unknown>>(
       const tokens: SignInAnswer = typeof answer === 'string' ? { access_token: answer } : answer;
       const { access_token: access, refresh_token, expires_in } = tokens;
       const came = { at: Date.now(), life: expires_in };
-      if (!cookie && !readClaims(access))
-        throw new TypeError('signIn() needs an access_token, as the log-in route answers it.');
+      if (!cookie && !readClaims(access)) throw new TypeError('signIn() needs an access_token.');
       held.signIn(cookie ? came : { ...came, access, refresh: refresh_token });
     },
     signOut: held.signOut,
