@@ -48,7 +48,7 @@ export interface TokenClient<C extends object = Record<string, unknown>> {
    * Asks the refresh route for a new token now: after a change that came from elsewhere, or to see whether
    * a cookie still holds a session.
    *
-   * @returns whether there is a newer token
+   * @returns whether there is a newer token; `false` for a visitor, who is not told to log in
    * @throws what `fetch` throws where the route cannot be reached; the tokens are kept
    */
   refresh(): Promise<boolean>;
