@@ -929,6 +929,8 @@ describe('Tabs', () => {
   const tab = (options: TokenClientOptions = {}) =>
     place.client({ name: 'tabs', tabs: true, storage: () => storage, locks, ...options });
   const inMemory = () => tab({ storage: undefined });
+  /** Under which a session lies. */
+  const keyOf = ({ items }: PageStorage) => [...items.keys()][0] ?? '';
   const sub = (client: Watched) => client.claims()?.sub;
 
   it('follow a sign-in, a change and a sign-out in one of them', async () => {
@@ -988,7 +990,7 @@ describe('Tabs', () => {
   it('do not wait for ever for one that sleeps with the lock', async () => {
     const [one] = [tab({ refresh: { timeout: 200 } })];
     await place.logIn(one as Watched);
-    void locks.request('tabs:refresh', {}, () => new Promise(() => {}));
+    void locks.request(`${keyOf(storage)}:refresh`, {}, () => new Promise(() => {}));
     clock.advance('16m');
     expect(await statusOf((one as Watched).fetch('/me'))).toBe(200);
   });
@@ -1044,10 +1046,13 @@ describe('Tabs', () => {
   it.each(['junk', 'null', '5', '[]', '{"turn":"x"}', '{"turn":1e300}'])(
     'take no notice of %s in their storage',
     async (text) => {
-      storage.setItem('tabs', text);
-      const client = tab();
+      await place.logIn(tab());
+      const key = keyOf(storage);
+      storage.setItem(key, text);
+      const client = tab({ tabs: false });
+      expect(sub(client)).toBeUndefined();
       await place.logIn(client);
-      storage.setItem('tabs', text);
+      storage.setItem(key, text);
       expect(await statusOf(client.fetch('/me'))).toBe(200);
     },
   );
