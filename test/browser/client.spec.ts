@@ -199,6 +199,21 @@ describe('The client in a browser', () => {
       expect(await told(page)).toEqual(['SESSION_REPLACED']);
       expect(await sub(page)).toBeUndefined();
     });
+
+    it('keeps its session where a cookie of another path holds a second one', async () => {
+      const cookie = { secure: false, former: [{ path: '/' }] };
+      await start({ refresh: { tokens: { cookie } } });
+      const page = await cookieTab();
+      await logIn(page);
+      const bob = await app.post('/login', undefined, { user: 'bob' });
+      const lines = bob.headers.getSetCookie().join('\n');
+      const [, value = ''] = /^refresh-token=([^;]+)/m.exec(lines) ?? [];
+      await context.addCookies([{ name: 'refresh-token', value, url: `${proxy.url}/` }]);
+      clock.advance('16m');
+      expect(await get(page)).toBe(200);
+      expect([await sub(page), await told(page)]).toEqual(['alice', []]);
+      expect(proxy.count(REFRESH)).toBe(2);
+    });
   });
 
   it('looks into its storage where the browser brings a page back', async () => {

@@ -259,6 +259,54 @@ describe('A client', () => {
     expect(seen.filter(({ url }) => url === REFRESH)).toHaveLength(1);
   });
 
+  describe('whose refresh cookie was there twice, of two living sessions', () => {
+    const refuseCookie = () => Response.json({ code: 'INVALID_REQUEST' }, { status: 400 });
+    const refreshed = () => Response.json({ access_token: token('alice', { plan: 'new' }) });
+    const answerInTurn = (...replies: (() => Response)[]) => {
+      answers['/auth/refresh-token'] = () => (replies.shift() ?? refreshed)();
+    };
+    const signedIn = () => {
+      const client = create({ refresh: { cookie: true } });
+      client.signIn(token());
+      return client;
+    };
+
+    it.each<[string, (client: TokenClient) => Promise<unknown>, unknown]>([
+      ['for a request', async (client) => (await client.fetch('/me')).status, 200],
+      ['for refresh()', (client) => client.refresh(), true],
+    ])(
+      'asks once more, since the answer has deleted the former one: %s',
+      async (_, act, result) => {
+        const client = signedIn();
+        answers['/me'] = () =>
+          client.claims()?.plan ? Response.json({}) : refuse('TOKEN_EXPIRED')();
+        answerInTurn(refuseCookie);
+        expect(await act(client)).toBe(result);
+        expect(client.claims()?.plan).toBe('new');
+        expect(signedOut).toEqual([]);
+        expect(seen.filter(({ url }) => url === REFRESH)).toHaveLength(2);
+      },
+    );
+
+    it('ends where the second answer is no other', async () => {
+      const client = signedIn();
+      answerInTurn(refuseCookie, refuseCookie);
+      expect(await client.refresh()).toBe(false);
+      expect(signedOut).toEqual(['INVALID_REQUEST']);
+      expect(seen).toHaveLength(2);
+    });
+
+    it('keeps its session where the second answer is trouble', async () => {
+      const client = signedIn();
+      const trouble = () => new Response(null, { status: 503, headers: { 'retry-after': '60' } });
+      answerInTurn(refuseCookie, trouble);
+      await expect(client.refresh()).resolves.toBe(false);
+      expect(client.claims()?.sub).toBe('alice');
+      expect(signedOut).toEqual([]);
+      expect(seen).toHaveLength(2);
+    });
+  });
+
   it('waits once for a lock that somebody holds for good', async () => {
     const locks = new PageLocks();
     const waits: number[] = [];
