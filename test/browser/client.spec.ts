@@ -274,6 +274,43 @@ describe('The client in a browser', () => {
     expect(result).toEqual([true, 's']);
   });
 
+  it.each(['a frame of srcdoc', 'a worker of a blob'])(
+    'is one of the page in what has its origin, and no address: %s',
+    async (place) => {
+      await start();
+      const page = await tab('memory');
+      await logIn(page);
+      const result = await page.evaluate(
+        async ([source, kind]) => {
+          // biome-ignore lint/suspicious/noExplicitAny: the page has a document, and this file no DOM types
+          const { document, window, Worker } = globalThis as any;
+          const act = (answer: string) => `${source}
+            (async () => {
+              const client = createTokenClient();
+              while (!client.claims()) await new Promise((resolve) => setTimeout(resolve, 10));
+              const { status } = await client.fetch('/me');
+              ${answer}([client.claims().sub, status, await client.refresh()]);
+            })();`;
+          const said = new Promise((resolve) => {
+            const hear = ({ data }: { data: unknown }) => resolve(data);
+            if (kind === 'a worker of a blob') {
+              const blob = new Blob([act('postMessage')], { type: 'text/javascript' });
+              new Worker(URL.createObjectURL(blob), { type: 'module' }).onmessage = hear;
+              return;
+            }
+            window.addEventListener('message', hear);
+            const frame = document.createElement('iframe');
+            frame.srcdoc = `<script type="module">${act('parent.postMessage')}</script>`;
+            document.body.append(frame);
+          });
+          return said;
+        },
+        [script, place],
+      );
+      expect(result).toEqual(['alice', 200, true]);
+    },
+  );
+
   it('does not show one user what the browser has kept of another', async () => {
     await start({}, (nest) => {
       nest.use((_: IncomingMessage, response: ServerResponse, next: () => void) => {

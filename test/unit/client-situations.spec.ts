@@ -178,6 +178,53 @@ describe('A client', () => {
     }
   });
 
+  describe('whose page has no address of its own', () => {
+    const page = globalThis as { location?: unknown; document?: unknown; origin?: unknown };
+    const open = (href: string, origin: string, baseURI?: string) => {
+      page.location = { href };
+      page.origin = origin;
+      if (baseURI) page.document = { baseURI };
+    };
+    afterEach(() => {
+      for (const part of ['location', 'document', 'origin'] as const) delete page[part];
+    });
+
+    it.each<[string, string, string | undefined]>([
+      ['a worker of a blob', 'blob:https://app.example/0d2c', undefined],
+      ['a page of a blob', 'blob:https://app.example/0d2c', 'blob:https://app.example/0d2c'],
+      ['a frame of srcdoc', 'about:srcdoc', 'https://app.example/shop/'],
+    ])('takes its origin: %s', async (_, href, baseURI) => {
+      open(href, 'https://app.example', baseURI);
+      const client = create({ baseUrl: undefined });
+      client.signIn({ access_token: token(), refresh_token: token() });
+      await client.refresh();
+      await client.fetch('/me');
+      await client.fetch('https://other.example/me');
+      expect(seen.map(({ url }) => url)).toEqual([
+        'https://app.example/auth/refresh-token',
+        'https://app.example/me',
+        'https://other.example/me',
+      ]);
+      expect(shown().map((text) => !!text)).toEqual([false, true, false]);
+    });
+
+    it.each([
+      ['file:///home/alice/page.html', 'null'],
+      ['about:srcdoc', 'null'],
+      ['app://shop/', 'app://shop'],
+    ])('needs a baseUrl where its origin is opaque: %s', async (href, origin) => {
+      open(href, origin, href);
+      expect(() => create({ baseUrl: undefined })).toThrow(
+        'baseUrl is missing: there is no page with an origin.',
+      );
+      const client = create();
+      client.signIn(token());
+      await client.fetch('/me');
+      expect(seen.map(({ url }) => url)).toEqual([`${API}/me`]);
+      expect(shown().map((text) => !!text)).toEqual([true]);
+    });
+  });
+
   it('sends the CSRF header nowhere that a redirect leads to', async () => {
     const client = create({ csrf: (headers) => headers.set('x-csrf', '1') });
     await client.fetch('/form', { method: 'POST' });
