@@ -142,6 +142,22 @@ describe('A client', () => {
     }
   });
 
+  it.each([2 ** 53 - 1, 2 ** 52])('lets nobody be kept by a turn of %d', (turn) => {
+    const storage = new PageStorage();
+    const load = () => create({ storage: () => storage });
+    for (const end of [undefined, 'SIGNED_OUT']) {
+      load().signIn(token());
+      const [[key = '', text = '']] = [...storage.items] as [[string, string]];
+      storage.setItem(key, JSON.stringify({ ...JSON.parse(text), turn, out: end }));
+      const client = load();
+      expect(client.claims()?.sub).toBe(end ? undefined : 'alice');
+      client.signIn(token('bob'));
+      expect([client.claims()?.sub, load().claims()?.sub]).toEqual(['bob', 'bob']);
+      client.signOut();
+      expect([client.claims(), load().claims()]).toEqual([undefined, undefined]);
+    }
+  });
+
   it('is not joined with others in Node, though there is a global location', async () => {
     const page = globalThis as { location?: unknown; document?: unknown };
     page.location = { href: 'https://app.example/', origin: 'https://app.example' };
