@@ -54,6 +54,7 @@ export function createRefresher(
 
   const exchange = async (refused: Session, isWish?: boolean): Promise<Renewal | undefined> => {
     await held.caughtUp();
+    let isAgain: unknown = false;
     // Another tab may have been faster, or the user has signed out while this waited.
     for (let attempt = 1; isSame(held.sync(), refused); attempt++) {
       let wait = 1;
@@ -66,7 +67,8 @@ export function createRefresher(
         if (type === 'opaqueredirect' || (status >= 300 && status < 400))
           throw new TypeError('The refresh route redirects.');
         if (status < 500 && status !== 429) {
-          await settle(refused, turn, response, isWish);
+          isAgain = await settle(refused, turn, response, isWish, isAgain);
+          if (isAgain) continue;
           break;
         }
         // A date (RFC 9110 §10.2.3), or what CORS hides, is a second.
@@ -78,7 +80,7 @@ export function createRefresher(
           throw error;
         };
       }
-      if (attempt === ATTEMPTS || wait > LONGEST_WAIT) return trouble;
+      if (attempt >= ATTEMPTS || wait > LONGEST_WAIT) return trouble;
       await new Promise((resolve) => setTimeout(resolve, wait * 1_000));
     }
     const now = held.sync();
@@ -109,12 +111,21 @@ export function createRefresher(
     });
   };
 
-  const settle = async (refused: Session, turn: number, response: Response, isWish?: boolean) => {
+  /** @returns whether to ask once more */
+  const settle = async (
+    refused: Session,
+    turn: number,
+    response: Response,
+    isWish?: boolean,
+    isAgain?: unknown,
+  ): Promise<boolean | undefined> => {
     const isOpen = !refused.at || !!refused.out;
     if (!response.ok) {
       const code = codeOf(response, await jsonOf(response));
-      // Where only a cookie could have shown who asks, "bad request" says that there is none.
+      // Where only a cookie could have shown who asks, "bad request" says that there is none. Or that there
+      // were two living sessions under its name: then that answer has deleted one.
       const isNobody = refreshCookie && code === 'INVALID_REQUEST';
+      if (isNobody && !isOpen && !isAgain) return true;
       if (!(OVER.test(code) || OUTDATED.test(code) || isNobody)) return;
       if (isOpen) visitor = held.sync();
       if (!isOpen || !isWish) held.end(refused, code);

@@ -118,9 +118,12 @@ function orderOf(session: Session): (number | string)[] {
   return [rankOf(session), sidOf(session), token, ...(token ? [end, at] : [at, end])];
 }
 
-/** The future ranks below all that has happened, so that no number can block what comes. */
+/**
+ * The future ranks below all that has happened, so that no number can block what comes; but above nothing:
+ * a clock that was set back signs nobody out.
+ */
 function rankOf({ turn }: Session): number {
-  return isAhead(turn) ? turn - 2 ** 53 : turn;
+  return isAhead(turn) ? turn - 2 ** 53 : turn || -Infinity;
 }
 
 function isAhead(turn: number): boolean {

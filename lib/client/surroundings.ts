@@ -9,6 +9,7 @@ export interface Locks {
 interface Page {
   readonly document?: { readonly baseURI: string };
   readonly location?: { readonly href: string };
+  readonly origin?: string;
   readonly navigator?: { readonly locks?: Locks };
   readonly importScripts?: unknown;
   readonly process?: { readonly versions?: { readonly node?: string } };
@@ -51,9 +52,11 @@ export function lookAround({
   const { document, location } = page;
   // Servers that render have some of this, and one process for all users.
   const isPage = !!location && !!(document ?? page.importScripts) && !page.process?.versions?.node;
-  const base = baseUrl === undefined ? undefined : webAddress('baseUrl', baseUrl, location?.href);
-  const home = base?.href ?? location?.href;
-  if (!home) throw new TypeError('baseUrl is missing: there is no page.');
+  // The address of a `srcdoc` frame or a blob's worker leads nowhere, but it has the origin of its page.
+  const here = ofWeb(location?.href) ?? ofWeb(page.origin);
+  const base = baseUrl === undefined ? undefined : webAddress('baseUrl', baseUrl, here);
+  const home = base?.href ?? here;
+  if (!home) throw new TypeError('baseUrl is missing: there is no page with an origin.');
   if (storage && typeof storage !== 'function')
     throw new TypeError('storage must be a function: () => localStorage.');
 
@@ -73,7 +76,7 @@ export function lookAround({
     tabs: tabs ?? isPage,
     locks: locks ?? ((tabs ?? isPage) ? page.navigator?.locks : undefined),
     fetch,
-    resolve: (url) => new URL(url, base ?? document?.baseURI ?? home),
+    resolve: (url) => new URL(url, base ?? ofWeb(document?.baseURI) ?? home),
     isOwn: (url) => own.includes(new URL(url).origin),
     refreshUrl: refreshUrl?.href,
     listen(type, listener) {
@@ -83,11 +86,15 @@ export function lookAround({
   };
 }
 
-/** Opaque origins are all called `null`, and are nobody's. */
+/** Others, and the `null` of an opaque origin, are no addresses of an API. */
+function ofWeb(address?: string): string | undefined {
+  return /^https?:/.test(`${address}`) ? address : undefined;
+}
+
 function webAddress(option: string, url: string | URL, base?: string): URL {
   try {
     const address = new URL(url, base);
-    if (/^https?:$/.test(address.protocol)) return address;
+    if (ofWeb(address.href)) return address;
   } catch {
     // It is said below.
   }

@@ -199,6 +199,21 @@ describe('The client in a browser', () => {
       expect(await told(page)).toEqual(['SESSION_REPLACED']);
       expect(await sub(page)).toBeUndefined();
     });
+
+    it('keeps its session where a cookie of another path holds a second one', async () => {
+      const cookie = { secure: false, former: [{ path: '/' }] };
+      await start({ refresh: { tokens: { cookie } } });
+      const page = await cookieTab();
+      await logIn(page);
+      const bob = await app.post('/login', undefined, { user: 'bob' });
+      const lines = bob.headers.getSetCookie().join('\n');
+      const [, value = ''] = /^refresh-token=([^;]+)/m.exec(lines) ?? [];
+      await context.addCookies([{ name: 'refresh-token', value, url: `${proxy.url}/` }]);
+      clock.advance('16m');
+      expect(await get(page)).toBe(200);
+      expect([await sub(page), await told(page)]).toEqual(['alice', []]);
+      expect(proxy.count(REFRESH)).toBe(2);
+    });
   });
 
   it('looks into its storage where the browser brings a page back', async () => {
@@ -258,6 +273,43 @@ describe('The client in a browser', () => {
     }, script);
     expect(result).toEqual([true, 's']);
   });
+
+  it.each(['a frame of srcdoc', 'a worker of a blob'])(
+    'is one of the page in what has its origin, and no address: %s',
+    async (place) => {
+      await start();
+      const page = await tab('memory');
+      await logIn(page);
+      const result = await page.evaluate(
+        async ([source, kind]) => {
+          // biome-ignore lint/suspicious/noExplicitAny: the page has a document, and this file no DOM types
+          const { document, window, Worker } = globalThis as any;
+          const act = (answer: string) => `${source}
+            (async () => {
+              const client = createTokenClient();
+              while (!client.claims()) await new Promise((resolve) => setTimeout(resolve, 10));
+              const { status } = await client.fetch('/me');
+              ${answer}([client.claims().sub, status, await client.refresh()]);
+            })();`;
+          const said = new Promise((resolve) => {
+            const hear = ({ data }: { data: unknown }) => resolve(data);
+            if (kind === 'a worker of a blob') {
+              const blob = new Blob([act('postMessage')], { type: 'text/javascript' });
+              new Worker(URL.createObjectURL(blob), { type: 'module' }).onmessage = hear;
+              return;
+            }
+            window.addEventListener('message', hear);
+            const frame = document.createElement('iframe');
+            frame.srcdoc = `<script type="module">${act('parent.postMessage')}</script>`;
+            document.body.append(frame);
+          });
+          return said;
+        },
+        [script, place],
+      );
+      expect(result).toEqual(['alice', 200, true]);
+    },
+  );
 
   it('does not show one user what the browser has kept of another', async () => {
     await start({}, (nest) => {

@@ -142,6 +142,22 @@ describe('A client', () => {
     }
   });
 
+  it.each([2 ** 53 - 1, 2 ** 52])('lets nobody be kept by a turn of %d', (turn) => {
+    const storage = new PageStorage();
+    const load = () => create({ storage: () => storage });
+    for (const end of [undefined, 'SIGNED_OUT']) {
+      load().signIn(token());
+      const [[key = '', text = '']] = [...storage.items] as [[string, string]];
+      storage.setItem(key, JSON.stringify({ ...JSON.parse(text), turn, out: end }));
+      const client = load();
+      expect(client.claims()?.sub).toBe(end ? undefined : 'alice');
+      client.signIn(token('bob'));
+      expect([client.claims()?.sub, load().claims()?.sub]).toEqual(['bob', 'bob']);
+      client.signOut();
+      expect([client.claims(), load().claims()]).toEqual([undefined, undefined]);
+    }
+  });
+
   it('is not joined with others in Node, though there is a global location', async () => {
     const page = globalThis as { location?: unknown; document?: unknown };
     page.location = { href: 'https://app.example/', origin: 'https://app.example' };
@@ -176,6 +192,53 @@ describe('A client', () => {
       delete page.location;
       delete page.document;
     }
+  });
+
+  describe('whose page has no address of its own', () => {
+    const page = globalThis as { location?: unknown; document?: unknown; origin?: unknown };
+    const open = (href: string, origin: string, baseURI?: string) => {
+      page.location = { href };
+      page.origin = origin;
+      if (baseURI) page.document = { baseURI };
+    };
+    afterEach(() => {
+      for (const part of ['location', 'document', 'origin'] as const) delete page[part];
+    });
+
+    it.each<[string, string, string | undefined]>([
+      ['a worker of a blob', 'blob:https://app.example/0d2c', undefined],
+      ['a page of a blob', 'blob:https://app.example/0d2c', 'blob:https://app.example/0d2c'],
+      ['a frame of srcdoc', 'about:srcdoc', 'https://app.example/shop/'],
+    ])('takes its origin: %s', async (_, href, baseURI) => {
+      open(href, 'https://app.example', baseURI);
+      const client = create({ baseUrl: undefined });
+      client.signIn({ access_token: token(), refresh_token: token() });
+      await client.refresh();
+      await client.fetch('/me');
+      await client.fetch('https://other.example/me');
+      expect(seen.map(({ url }) => url)).toEqual([
+        'https://app.example/auth/refresh-token',
+        'https://app.example/me',
+        'https://other.example/me',
+      ]);
+      expect(shown().map((text) => !!text)).toEqual([false, true, false]);
+    });
+
+    it.each([
+      ['file:///home/alice/page.html', 'null'],
+      ['about:srcdoc', 'null'],
+      ['app://shop/', 'app://shop'],
+    ])('needs a baseUrl where its origin is opaque: %s', async (href, origin) => {
+      open(href, origin, href);
+      expect(() => create({ baseUrl: undefined })).toThrow(
+        'baseUrl is missing: there is no page with an origin.',
+      );
+      const client = create();
+      client.signIn(token());
+      await client.fetch('/me');
+      expect(seen.map(({ url }) => url)).toEqual([`${API}/me`]);
+      expect(shown().map((text) => !!text)).toEqual([true]);
+    });
   });
 
   it('sends the CSRF header nowhere that a redirect leads to', async () => {
@@ -257,6 +320,54 @@ describe('A client', () => {
     await client.fetch('/me');
     expect(signedOut).toEqual(['TOKEN_MISSING']);
     expect(seen.filter(({ url }) => url === REFRESH)).toHaveLength(1);
+  });
+
+  describe('whose refresh cookie was there twice, of two living sessions', () => {
+    const refuseCookie = () => Response.json({ code: 'INVALID_REQUEST' }, { status: 400 });
+    const refreshed = () => Response.json({ access_token: token('alice', { plan: 'new' }) });
+    const answerInTurn = (...replies: (() => Response)[]) => {
+      answers['/auth/refresh-token'] = () => (replies.shift() ?? refreshed)();
+    };
+    const signedIn = () => {
+      const client = create({ refresh: { cookie: true } });
+      client.signIn(token());
+      return client;
+    };
+
+    it.each<[string, (client: TokenClient) => Promise<unknown>, unknown]>([
+      ['for a request', async (client) => (await client.fetch('/me')).status, 200],
+      ['for refresh()', (client) => client.refresh(), true],
+    ])(
+      'asks once more, since the answer has deleted the former one: %s',
+      async (_, act, result) => {
+        const client = signedIn();
+        answers['/me'] = () =>
+          client.claims()?.plan ? Response.json({}) : refuse('TOKEN_EXPIRED')();
+        answerInTurn(refuseCookie);
+        expect(await act(client)).toBe(result);
+        expect(client.claims()?.plan).toBe('new');
+        expect(signedOut).toEqual([]);
+        expect(seen.filter(({ url }) => url === REFRESH)).toHaveLength(2);
+      },
+    );
+
+    it('ends where the second answer is no other', async () => {
+      const client = signedIn();
+      answerInTurn(refuseCookie, refuseCookie);
+      expect(await client.refresh()).toBe(false);
+      expect(signedOut).toEqual(['INVALID_REQUEST']);
+      expect(seen).toHaveLength(2);
+    });
+
+    it('keeps its session where the second answer is trouble', async () => {
+      const client = signedIn();
+      const trouble = () => new Response(null, { status: 503, headers: { 'retry-after': '60' } });
+      answerInTurn(refuseCookie, trouble);
+      await expect(client.refresh()).resolves.toBe(false);
+      expect(client.claims()?.sub).toBe('alice');
+      expect(signedOut).toEqual([]);
+      expect(seen).toHaveLength(2);
+    });
   });
 
   it('waits once for a lock that somebody holds for good', async () => {

@@ -285,6 +285,37 @@ describe('Tabs that sign in, sign out, refresh, sleep and are loaded anew', () =
     ['in memory', false],
     ['in a storage', true],
   ])(
+    'keep a user whose clock was set back, also when they are loaded anew: %s',
+    async (_, isStored) => {
+      world = new TabWorld(isStored ? new PageStorage() : undefined);
+      const one = world.open();
+      const alice = signIn(one);
+      jest.setSystemTime(Date.now() - 600_000);
+      const two = world.open();
+      await world.settle();
+      if (isStored) world.open(0);
+      const all = () => world.tabs.map(sessionIn);
+      expect(all()).toEqual([alice, alice]);
+      const renewal = two.renew(true, true);
+      await world.settle();
+      expect(await renewal).toBe(true);
+      expect(all()).toEqual([alice, alice]);
+      // And neither is that turn in the way of the next user, nor of a sign-out.
+      const bob = signIn(two);
+      await world.settle();
+      world.open(0);
+      await world.settle();
+      expect(all()).toEqual([bob, bob]);
+      world.signOut(two);
+      await world.settle();
+      expect(all()).toEqual([undefined, undefined]);
+    },
+  );
+
+  it.each([
+    ['in memory', false],
+    ['in a storage', true],
+  ])(
     'never go back to a former user, nor sign out a new one: %s',
     async (_, isStored) => {
       await fc.assert(
