@@ -106,6 +106,8 @@ async function refresh(
   const began = world.stage.now;
   const used = world.uses.get(session.sid)?.get(genOf(token) + 2);
   world.present(world.presentedRefresh, token);
+  const open = { jti: token.jti, began };
+  world.openRefreshes.add(open);
   try {
     checkExpiry(world, token, act);
     const issued = await coreOf(world, act).refresher.refresh(token, world.stage.now);
@@ -123,9 +125,12 @@ async function refresh(
     world.take(act.tab ? (session.tab as Client) : client, access);
     world.takeRefresh(client, next);
   } catch (error) {
-    if (error instanceof JwtStateError && !loot)
+    if (error instanceof JwtStateError && !loot) {
       judgeRefreshRefusal(world, session, token, error, who);
+    }
     throw error;
+  } finally {
+    world.openRefreshes.delete(open);
   }
 }
 

@@ -11,6 +11,8 @@ export interface Scene {
   readonly jumps?: readonly number[];
   readonly first?: readonly Act[];
   readonly twoHolders?: boolean;
+  /** How long an access token lives, in seconds. Default: 900. */
+  readonly access?: number;
   readonly ignoresNews?: boolean;
   readonly skipsRefreshProbe?: boolean;
   /** Clocks at the most that is allowed. */
@@ -249,6 +251,24 @@ export const SCENES: Readonly<Record<string, Scene>> = {
   'requests that share a reissue': {
     actors: [[admin1, admin1], [request], [request, request], [request]],
     budget: { jumps: 1, faults: 1, crashes: 0 },
+  },
+  'short-lived tokens, and long silences': {
+    access: 60,
+    actors: [
+      [visit, visit, visit],
+      [
+        { ...refresh1, tab: true },
+        { ...visit1, tab: true },
+        { ...visit1, tab: true },
+      ],
+      [admin, choose('p1'), admin1],
+    ],
+    budget: { jumps: 5 },
+    jumps: [31, 66, 97],
+  },
+  'changes elsewhere at once, in one process': {
+    actors: [[admin], [admin], [admin], [request1, request1]],
+    budget: { faults: 1, crashes: 0 },
   },
   'a choice, and a change that comes in between': {
     actors: [

@@ -22,22 +22,17 @@ export async function runSchedule(
   trace?: string[],
 ): Promise<Run> {
   const budget = { ...BUDGET, ...scene.budget };
-  const world = new World(
-    { ...setting, twoHolders: scene.twoHolders ?? false },
-    choose,
-    budget,
-    trace,
-  );
+  const { twoHolders = false, access = 900 } = scene;
+  const world = new World({ ...setting, twoHolders, access: access * 1000 }, choose, budget, trace);
   await prepare(world, scene);
-  const left = scene.actors.map((acts, index) => {
-    const name = 'ABCDEFGH'[index] as string;
+  for (const [index, acts] of scene.actors.entries()) {
     const process = acts[0]?.process ?? 0;
-    return { running: runActor(world, name, process, acts), process };
-  });
+    void runActor(world, 'ABCDEFGH'[index] as string, process, acts);
+  }
   let steps = 0;
   await world.settle();
   for (; steps < STEPS && hasWork(world); steps++) {
-    disturb(world, scene, left.length);
+    disturb(world, scene);
     const { waiting, late } = world.stage;
     if (!hasWork(world)) break;
     const index = choose(waiting.length + late.length);
@@ -85,7 +80,7 @@ function hasWork({ stage }: World): boolean {
   return stage.waiting.length > 0 || stage.late.length > 0;
 }
 
-function disturb(world: World, { jumps = JUMPS }: Scene, _actors: number): void {
+function disturb(world: World, { jumps = JUMPS }: Scene): void {
   const { budget, choose, stage } = world;
   if (budget.jumps > 0) {
     const jump = choose(1 + jumps.length, 0.04);

@@ -17,7 +17,6 @@ import { Stage } from './stage.js';
 export const GRACE = 30_000;
 export const HANDLER = 60_000;
 export const SKEW = 5_000;
-const ACCESS = 900_000;
 const REFRESH = 14 * 86_400_000;
 
 const TENANTS = ['acme', 'globex', 'initech'];
@@ -36,6 +35,8 @@ export interface Setting {
   readonly skew: readonly number[];
   readonly arrivesWhenConfirmed: boolean;
   readonly twoHolders: boolean;
+  /** How long an access token lives, in ms. */
+  readonly access: number;
 }
 
 /** A log-in, and the client that holds its tokens. */
@@ -133,7 +134,7 @@ export class World {
     const mint = new TokenMint(signer, clock, {
       issuer: undefined,
       audience: undefined,
-      lifetime: ACCESS,
+      lifetime: this.setting.access,
       sessionMaxAge: 365 * 86_400_000,
       refreshTokens: { lifetime: REFRESH, inBody: true, sizeLimit: 1e6 },
       sizeLimit: 1e6,
@@ -168,7 +169,7 @@ export class World {
         onLoss: 'reject',
         scopeClaims: ['tenant'],
         longestLifetime: REFRESH,
-        accessTokenLifetime: ACCESS,
+        accessTokenLifetime: this.setting.access,
         clockTolerance: SKEW,
         gracePeriod: GRACE,
         handlerTimeout: HANDLER,
@@ -296,6 +297,9 @@ export class World {
     if (floor.isDead) this.bad(2, `${who} runs, though its session was revoked`);
   }
 
+  /** Requests with a refresh token that have not been answered: the token, and when they began. */
+  readonly openRefreshes = new Set<{ readonly jti: string; readonly began: number }>();
+
   /** Reuse, and nothing else, ends a session for reuse. */
   private judgeReuse(jti: string): void {
     if (this.isLost) return;
@@ -306,10 +310,12 @@ export class World {
     const used = this.uses.get(presented.sid)?.get(next + 1);
     const isHeld = this.presentedRefresh.get(presented.sid)?.has(next) ?? false;
     if (!isHeld || used === undefined || this.stage.now + this.apart < used + GRACE) {
-      this.bad(
-        4,
-        `ended for reuse of r${next - 1}, whose successor was ${used === undefined ? 'never used' : 'used just now'}`,
-      );
+      this.bad(4, `ended for reuse of r${next - 1}, whose successor was not used, or just now`);
+      return;
+    }
+    const begun = [...this.openRefreshes].filter((one) => one.jti === jti).map((one) => one.began);
+    if (Math.max(...begun) + this.apart < used + GRACE) {
+      this.bad(4, `a request with r${next - 1} that was frozen was taken for reuse`);
     }
   }
 
