@@ -7,6 +7,7 @@ export {
   DeliveryOptions,
   DenyListOptions,
   ForeignIssuerOptions,
+  FormerCookieOptions,
   JwtStateOptions,
   type JwtStateOptionsFactory,
   LegacyOptions,
@@ -32,14 +33,22 @@ export type { ForeignClaims, SubjectOf } from './token/adopted-token.js';
 // Use
 export { JwtStateGuard } from './guards/jwt-state.guard.js';
 export { CurrentToken } from './decorators/current-token.decorator.js';
-export { Public } from './decorators/public.decorator.js';
+export { Public, type PublicOptions } from './decorators/public.decorator.js';
 export { ReissuesToken, type ReissuesTokenOptions } from './decorators/reissues-token.decorator.js';
 export { TokenService } from './token-service/token.service.js';
-export { TokenIssuer } from './token-service/token-issuer.js';
+export { TokenIssuer, type VerifySettings } from './token-service/token-issuer.js';
+export { LogInOptions } from './token-service/log-in-options.js';
 export { IssueContext } from './token-service/session-starter.js';
 export { IssuedToken, type TokenResponse } from './token/issued-token.js';
-export type { RevokeTarget, StaleTarget } from './token-service/revoke-target.js';
-export type { Claims, ReservedClaims, Seen, VerifiedToken } from './token/verified-token.js';
+export type { RevokeTarget, StaleTarget, TokenTarget } from './token-service/revoke-target.js';
+export type {
+  Claims,
+  LogInTerms,
+  ReservedClaims,
+  Seen,
+  VerifiedToken,
+} from './token/verified-token.js';
+export { writeChallenge as writeErrorHeaders } from './delivery/challenge.js';
 export { TokenDelivery } from './delivery/token-delivery.js';
 export type { AnyResponse } from './delivery/raw-http.js';
 
@@ -54,6 +63,7 @@ export type {
 
 // Extend
 export { TokenReissueInterceptor } from './interceptors/token-reissue.interceptor.js';
+export { JwtStateExceptionFilter } from './jwt-state.exception-filter.js';
 export { RefreshTokenController } from './refresh/refresh-token.controller.js';
 export { JwksController } from './keys/jwks.controller.js';
 export type { Clock } from './clock.js';
@@ -82,6 +92,7 @@ export {
   TokenInvalidError,
   TokenMissingError,
   TokenNotReadyError,
+  SubjectRefusedError,
   TokenRevokedError,
   TokenStaleError,
   TokenSupersededError,

@@ -1,6 +1,7 @@
 import { JwtService } from '@nestjs/jwt';
 import type { Clock } from './clock.js';
 import type { Cookie } from './config/cookie.config.js';
+import { CookieChoice } from './delivery/cookie-choice.js';
 import { CredentialReader } from './delivery/credential-reader.js';
 import { StagedDeliveries } from './delivery/staged-deliveries.js';
 import { TokenCookie } from './delivery/token-cookie.js';
@@ -24,7 +25,7 @@ import { SessionRecords } from './session/session-records.js';
 import { ClaimsReader } from './token/claims-reader.js';
 import { TokenMint } from './token/token-mint.js';
 import type { AccessProfiles } from './token/token-profile.js';
-import type { TokenRules } from './token/token-rules.js';
+import { ANY, type TokenRules } from './token/token-rules.js';
 import { TokenSigner } from './token/token-signer.js';
 import { ACCESS_TOKEN_TYPE } from './token/token-types.js';
 import { TokenVerifier } from './token/token-verifier.js';
@@ -47,8 +48,8 @@ export interface AssemblyParts {
   readonly store: DenyListStore;
   readonly clock: Clock;
   readonly events?: TokenEvents;
-  /** What stands before the path of every route, as in `/api`. */
-  readonly globalPrefix?: () => string;
+  /** Where the refresh route is; asked when a cookie is written. */
+  readonly refreshPath?: () => string | undefined;
 }
 
 export type Assembly = ReturnType<typeof assemble>;
@@ -63,8 +64,8 @@ export function assemble(parts: AssemblyParts) {
   const verifier = new TokenVerifier(jwt, profilesOf(config, keys, rules), clock, checked);
   const signer = new TokenSigner(jwt, keys.signing);
   const mint = new TokenMint(signer, clock, {
-    issuer: config.issuer,
-    audience: config.audience,
+    issuer: config.issuer === ANY ? undefined : config.issuer,
+    audience: config.audience === ANY ? undefined : config.audience,
     lifetime: config.accessTokenLifetime,
     sessionMaxAge: config.sessionMaxAge,
     refreshTokens: config.refresh.tokens && {
@@ -72,6 +73,7 @@ export function assemble(parts: AssemblyParts) {
       inBody: config.refresh.tokens.cookie === undefined,
       sizeLimit: sizeLimitOf(config.refresh.tokens.cookie),
     },
+    inBody: !config.delivery.usesCookie,
     sizeLimit: sizeLimitOf(config.delivery.usesCookie ? config.delivery.cookie : undefined),
   });
   const scopeClaims = config.denyList.isOn ? config.denyList.claims : [];
@@ -144,9 +146,19 @@ export function assemble(parts: AssemblyParts) {
   };
   const tokens = new TokenService(serviceParts);
   const issuer = config.denyList.isOn ? tokens : new TokenIssuer(serviceParts);
-  const cookies = cookiesOf(config, parts.globalPrefix);
-  const credentials = new CredentialReader(cookies.access);
-  const refreshCredentials = new RefreshCredentials(config.refresh, cookies.refresh);
+  const cookies = cookiesOf(config, parts.refreshPath);
+  const accessChoice = new CookieChoice(
+    (text) => verifier.verify(text),
+    (token) => denyList.isSessionAlive(token),
+  );
+  const refreshChoice =
+    refreshTokens &&
+    new CookieChoice(
+      (text) => verifier.verifyRefreshToken(text),
+      (token) => refreshTokens.isAlive(token),
+    );
+  const credentials = new CredentialReader(cookies.access, accessChoice);
+  const refreshCredentials = new RefreshCredentials(config.refresh, cookies.refresh, refreshChoice);
   const delivery = new TokenDelivery(config.delivery, staged, cookies);
   return {
     keys,
@@ -166,16 +178,13 @@ export function assemble(parts: AssemblyParts) {
   };
 }
 
-function cookiesOf(config: JwtStateConfig, globalPrefix: () => string = () => ''): TokenCookies {
-  const { delivery, refresh } = config;
-  const refreshRoute = () =>
-    `/${[globalPrefix(), refresh.path || '']
-      .flatMap((path) => path.split('/'))
-      .filter(Boolean)
-      .join('/')}`;
+function cookiesOf(
+  { delivery, refresh }: JwtStateConfig,
+  refreshPath: AssemblyParts['refreshPath'],
+): TokenCookies {
   return {
     access: delivery.usesCookie ? new TokenCookie(delivery.cookie) : undefined,
-    refresh: refresh.tokens?.cookie && new TokenCookie(refresh.tokens.cookie, refreshRoute),
+    refresh: refresh.tokens?.cookie && new TokenCookie(refresh.tokens.cookie, refreshPath),
   };
 }
 

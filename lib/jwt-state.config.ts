@@ -27,13 +27,15 @@ import {
   type StaticOptions,
 } from './jwt-state.options.js';
 import type { KeysOption } from './keys/key-options.js';
+import type { ANY } from './token/token-rules.js';
 
 /** The options, checked and complete; every duration in milliseconds. */
 export interface JwtStateConfig {
   /** `undefined`: no tokens of its own. */
   readonly keys: KeysOption | undefined;
   readonly issuer: string | undefined;
-  readonly audience: readonly string[] | undefined;
+  /** `'*'`: any, as for {@link issuer}. */
+  readonly audience: readonly string[] | typeof ANY | undefined;
   readonly clockTolerance: number;
   readonly accessTokenLifetime: number;
   readonly verifiedTokens: number;

@@ -23,6 +23,7 @@ export type JwtStateErrorCode =
   | 'FOREIGN_TOKEN'
   | 'INVALID_GRANT'
   | 'INVALID_TARGET'
+  | 'SUBJECT_REFUSED'
   | 'WRONG_CONTEXT';
 
 /** The error codes of RFC 6750 §3.1 that this module answers with. */
@@ -31,6 +32,8 @@ export type BearerErrorCode = 'invalid_request' | 'invalid_token';
 const REASONS: Record<number, string> = {
   400: 'Bad Request',
   401: 'Unauthorized',
+  403: 'Forbidden',
+  422: 'Unprocessable Entity',
   500: 'Internal Server Error',
   503: 'Service Unavailable',
 };
@@ -66,6 +69,11 @@ export abstract class JwtStateError extends HttpException {
     super({ statusCode: status, code, message: shown, error }, status, options);
     this.message = message;
     this.name = new.target.name;
+  }
+
+  /** What transports that send errors as JSON show of it: no more than HTTP does. */
+  toJSON(): string | object {
+    return this.getResponse();
   }
 
   /** The `error` of the `WWW-Authenticate` challenge (RFC 6750 §3), where this is about a token. */
@@ -126,6 +134,16 @@ export class TokenExpiredError extends JwtStateError {
   override readonly bearerError = 'invalid_token';
   constructor() {
     super(401, 'TOKEN_EXPIRED', 'The token has expired.');
+  }
+}
+
+/**
+ * `issue()` for a subject for whom the claims source answers `null`. No 401: it says nothing of the token that
+ * the request carries, which may be an administrator's.
+ */
+export class SubjectRefusedError extends JwtStateError {
+  constructor() {
+    super(403, 'SUBJECT_REFUSED', 'This account may hold no token.');
   }
 }
 
@@ -264,10 +282,14 @@ export class NoClaimsSourceError extends JwtStateError {
   }
 }
 
-/** `revoke()` or `markStale()` was given something that names no scope, or more than one. */
+/**
+ * `revoke()` or `markStale()` was given something that names no scope, or more than one, or a token that is of
+ * no use. Also the answer to a request whose handler had another token than the request's own refused. No
+ * 401: the caller's own token is good, and its client must not sign the user out.
+ */
 export class InvalidTargetError extends JwtStateError {
-  constructor(message: string) {
-    super(500, 'INVALID_TARGET', message);
+  constructor(message: string, cause?: unknown) {
+    super(422, 'INVALID_TARGET', message, { cause });
   }
 }
 

@@ -8,18 +8,24 @@ import {
   Scope,
   type Type,
 } from '@nestjs/common';
-import { APP_FILTER, APP_GUARD, ApplicationConfig, DiscoveryModule } from '@nestjs/core';
+import { APP_FILTER, DiscoveryModule, ModulesContainer } from '@nestjs/core';
+import { BootCheck } from './boot/boot-check.js';
+import { markAsOurs } from './boot/copies.js';
+import { GuardedRoutes } from './boot/guarded-routes.js';
+import { LeftoverGuardsCheck } from './boot/leftover-guards.check.js';
+import { ReissuesTokenCheck } from './boot/reissues-token.check.js';
+import { checkWiring } from './boot/wiring.check.js';
 import { type Clock, systemClock } from './clock.js';
 import { CredentialReader } from './delivery/credential-reader.js';
 import { TokenDelivery } from './delivery/token-delivery.js';
 import { closeStore, openStore } from './deny-list/create-store.js';
 import type { DenyListStore } from './deny-list/deny-list.store.js';
 import { TokenEvents } from './events/token-events.js';
+import { globalGuard } from './guards/global-guard.js';
 import { JwtStateGuard } from './guards/jwt-state.guard.js';
 import { JwtStateStrategy } from './guards/jwt-state.strategy.js';
 import { TokenReissueInterceptor } from './interceptors/token-reissue.interceptor.js';
 import { type Assembly, assemble } from './jwt-state.assembly.js';
-import { BootCheck } from './jwt-state.boot-check.js';
 import { checkStaticOptions, type JwtStateConfig, resolveOptions } from './jwt-state.config.js';
 import { JwtStateConfigError } from './jwt-state.errors.js';
 import { JwtStateExceptionFilter } from './jwt-state.exception-filter.js';
@@ -30,12 +36,13 @@ import {
   type OPTIONS_TYPE,
 } from './jwt-state.module-definition.js';
 import type { JwtStateOptions, StaticOptions } from './jwt-state.options.js';
-import { ASSEMBLY, CLOCK, CONFIG, FIXED_OPTIONS, JWKS, STORE } from './jwt-state.tokens.js';
+import { ASSEMBLY, CLOCK, CONFIG, FIXED_OPTIONS, JWKS, STORE, WIRING } from './jwt-state.tokens.js';
 import { createKeys } from './keys/create-keys.js';
 import { jwksControllerAt } from './keys/jwks.controller.js';
 import { publicJwks } from './keys/jwks.js';
 import { KeyRing } from './keys/key-ring.js';
 import { RefreshCredentials } from './refresh/refresh-credentials.js';
+import { RefreshRoute } from './refresh/refresh-route.js';
 import { refreshControllerAt } from './refresh/refresh-token.controller.js';
 import { RefreshTokens } from './refresh/refresh-tokens.js';
 import { CommitProtocol } from './reissue/commit-protocol.js';
@@ -66,6 +73,15 @@ function part<T>(provide: Type<T>, useFactory: (assembly: Assembly) => T | undef
   return { provide, inject: [ASSEMBLY], useFactory };
 }
 
+/** What an application injects or binds. */
+const exported: readonly Type[] = [
+  ...parts.map(({ provide }) => provide as Type),
+  TokenService,
+  TokenEvents,
+  JwtStateGuard,
+  TokenReissueInterceptor,
+];
+
 /** Revoking needs a deny list; where there is none, whoever asks for it learns so at boot. */
 const withDenyList: Provider = part(TokenService, ({ tokens }) => tokens);
 const withoutDenyList: Provider = {
@@ -82,30 +98,41 @@ const withoutDenyList: Provider = {
 const providers: Provider[] = [
   { provide: CLOCK, useValue: systemClock },
   { provide: TokenEvents, inject: [CLOCK], useFactory: (clock: Clock) => new TokenEvents(clock) },
-  { provide: CONFIG, inject: [MODULE_OPTIONS_TOKEN, FIXED_OPTIONS], useFactory: resolveOptions },
+  { provide: WIRING, inject: [ModulesContainer], useFactory: checkWiring },
+  // After the wiring: what stops the boot there must not leave an open store behind.
+  {
+    provide: CONFIG,
+    inject: [MODULE_OPTIONS_TOKEN, FIXED_OPTIONS, WIRING],
+    useFactory: resolveOptions,
+  },
   { provide: STORE, inject: [CONFIG, CLOCK, TokenEvents], useFactory: openStore },
   {
     provide: ASSEMBLY,
-    inject: [CONFIG, STORE, CLOCK, TokenEvents, ApplicationConfig],
+    inject: [CONFIG, STORE, CLOCK, TokenEvents, RefreshRoute],
     useFactory: async (
       config: JwtStateConfig,
       store: DenyListStore,
       clock: Clock,
       events: TokenEvents,
-      application: ApplicationConfig,
+      refreshRoute: RefreshRoute,
     ) => {
       // What fails the boot must not leave a connection behind that keeps the process alive.
       const keys = await createKeys(config, clock).catch(async (error) => {
         await closeStore(config);
         throw error;
       });
-      const globalPrefix = () => application.getGlobalPrefix();
-      return assemble({ config, keys, store, clock, events, globalPrefix });
+      const refreshPath = () => refreshRoute.path;
+      return assemble({ config, keys, store, clock, events, refreshPath });
     },
   },
   ...parts,
+  RefreshRoute,
   JwtStateGuard,
+  globalGuard,
   TokenReissueInterceptor,
+  GuardedRoutes,
+  ReissuesTokenCheck,
+  LeftoverGuardsCheck,
   BootCheck,
   { provide: APP_FILTER, useClass: JwtStateExceptionFilter },
 ];
@@ -194,14 +221,9 @@ function complete(definition: DynamicModule, options: StaticOptions): DynamicMod
       ...providers,
       tokenService,
       ...(jwksPath === false ? [] : [jwks]),
-      ...(guard === 'global' ? [{ provide: APP_GUARD, useExisting: JwtStateGuard }] : []),
     ],
-    exports: [
-      ...parts.map(({ provide }) => provide),
-      TokenService,
-      TokenEvents,
-      JwtStateGuard,
-      TokenReissueInterceptor,
-    ],
+    exports: [...exported],
   };
 }
+
+markAsOurs([JwtStateModule, ...exported]);

@@ -1,8 +1,15 @@
 import type { Cache } from 'cache-manager';
+import type { CookieOptions, RefreshCookieOptions } from './config/cookie.options.js';
 import type { Duration } from './duration.js';
 import type { KeyOptions, KeysOption } from './keys/key-options.js';
 import type { SubjectOf } from './token/adopted-token.js';
 import type { VerifiedToken } from './token/verified-token.js';
+
+export {
+  CookieOptions,
+  FormerCookieOptions,
+  RefreshCookieOptions,
+} from './config/cookie.options.js';
 
 /**
  * The application's function that reads the truth: the claims this subject should carry now, or
@@ -71,16 +78,6 @@ export class ReissueOptions {
   handlerTimeout?: Duration = '60s';
 }
 
-/** The cookie that carries the token. */
-export class CookieOptions {
-  /** Default: `__Host-token` where the other attributes allow that prefix, else `token`. */
-  name?: string | undefined = undefined;
-  path?: string = '/';
-  domain?: string | undefined = undefined;
-  secure?: boolean = true;
-  sameSite?: 'strict' | 'lax' | 'none' = 'lax';
-}
-
 /** How a new token travels to the client. */
 export class DeliveryOptions {
   /**
@@ -92,17 +89,6 @@ export class DeliveryOptions {
   cookie?: CookieOptions | boolean = false;
   /** A field added to the JSON object that is answered when there is a new token. */
   body?: string | false = false;
-}
-
-/** The cookie that carries the refresh token: only to the refresh route, and from nowhere else. */
-export class RefreshCookieOptions {
-  /** Default: `__Secure-refresh-token`, or `refresh-token` without `secure`. */
-  name?: string | undefined = undefined;
-  /** Default: the path of the refresh route, the global prefix included. */
-  path?: string | undefined = undefined;
-  domain?: string | undefined = undefined;
-  secure?: boolean = true;
-  sameSite?: 'strict' | 'lax' | 'none' = 'strict';
 }
 
 /** Refresh tokens (RFC 6749 §1.5): long sessions on short-lived access tokens. */
@@ -141,9 +127,9 @@ export class LegacyOptions {
    * `session.maxAge`.
    */
   expiresIn?: Duration | undefined = undefined;
-  /** Their `iss`. Default: `issuer`, where they name one at all. */
+  /** Their `iss`; `'*'`: any. Default: `issuer`, where they name one at all. */
   issuer?: string | undefined = undefined;
-  /** Their `aud`. Default: `audience`, where they name one at all. */
+  /** Their `aud`; `'*'`: any. Default: `audience`, where they name one at all. */
   audience?: string | readonly string[] | undefined = undefined;
   /** Whose a token is, by its claims; `undefined`: it is not accepted. Default: `sub`. */
   subject?: SubjectOf | undefined = undefined;
@@ -186,9 +172,15 @@ export class JwtStateOptions {
    * the JWK Set of the issuing service. Required, unless only `foreignIssuers` are served.
    */
   keys?: KeysOption | undefined = undefined;
-  /** `iss` of the tokens, demanded of every token when set (RFC 7519 §4.1.1). */
+  /**
+   * `iss` of the tokens, demanded of every token (RFC 7519 §4.1.1). Without a value tokens have none, and one
+   * that names an issuer is refused; `'*'` takes any.
+   */
   issuer?: string | undefined = undefined;
-  /** `aud` of the tokens; a token must name at least one of them (RFC 7519 §4.1.3). */
+  /**
+   * `aud` of the tokens; a token must name at least one of them (RFC 7519 §4.1.3). Without a value tokens have
+   * none, and one that is for somebody is refused; `'*'` takes those for anybody.
+   */
   audience?: string | readonly string[] | undefined = undefined;
   /** How far the clocks of issuer and verifier may differ. */
   clockTolerance?: Duration = '5s';
@@ -207,7 +199,10 @@ export class JwtStateOptions {
   delivery?: DeliveryOptions = new DeliveryOptions();
   refresh?: RefreshOptions = new RefreshOptions();
   session?: SessionOptions = new SessionOptions();
-  /** `'global'` guards every route that is not `@Public()`. Fixed at import: see `forRootAsync`. */
+  /**
+   * `'global'` guards every route that is not `@Public()`, before every other guard. Fixed at import: see
+   * `forRootAsync`.
+   */
   guard?: 'global' | undefined = undefined;
   /**
    * Publishes the public keys (RFC 7517) at `GET /.well-known/jwks.json`, or at the given path.

@@ -18,9 +18,10 @@ const COMPACT = /^[\w-]+\.([\w-]+)\.[\w-]+$/;
 export function readClaims(token: unknown): Partial<TokenClaims> | undefined {
   try {
     const payload = COMPACT.exec(token as string)?.[1] as string;
-    const text = atob(payload.replaceAll('-', '+').replaceAll('_', '/'));
-    const bytes = Uint8Array.from(text, (character) => character.charCodeAt(0));
-    return Object(JSON.parse(new TextDecoder().decode(bytes)));
+    const bytes = atob(payload.replace(/-/g, '+').replace(/_/g, '/'));
+    // React Native has no TextDecoder in older versions.
+    const hex = (byte: string) => `%${`0${byte.charCodeAt(0).toString(16)}`.slice(-2)}`;
+    return Object(JSON.parse(decodeURIComponent(bytes.replace(/./gs, hex))));
   } catch {
     return undefined;
   }

@@ -30,7 +30,10 @@ export interface ClientDeliveryOptions {
 }
 
 export interface ClientRefreshOptions {
-  /** The refresh route. Default: `/auth/refresh-token`, seen from `baseUrl`. */
+  /**
+   * The refresh route, of one of the origins; resolved when the client is created. Default:
+   * `/auth/refresh-token`, seen from `baseUrl`.
+   */
   url?: string;
   /** The refresh token lies in an HttpOnly cookie. Default: `false`: it came with the log-in. */
   cookie?: boolean;
@@ -45,11 +48,13 @@ export interface ClientRefreshOptions {
 
 /** The options of {@link createTokenClient}. None of them has to be set in a page. */
 export interface TokenClientOptions<C extends object = Record<string, unknown>> {
-  /** What relative addresses are seen from. Default: the page; Node has none and needs it. */
+  /**
+   * What relative addresses are seen from, `http` or `https`. Default: the page; Node has none and needs it.
+   */
   baseUrl?: string | URL;
   /**
-   * The origins that get the token, and from which tokens are taken. Default: that of `baseUrl`, or of
-   * the page.
+   * The origins that get the token, and from which tokens are taken, such as `https://api.example.com`.
+   * Default: that of `baseUrl`, or of the page.
    */
   origins?: readonly string[];
   delivery?: ClientDeliveryOptions;
@@ -57,7 +62,8 @@ export interface TokenClientOptions<C extends object = Record<string, unknown>> 
   refresh?: ClientRefreshOptions | false;
   /**
    * Sets the header that tells a request of your page from a forged one. Called for requests to own
-   * origins other than GET, and for a refresh. Default: none.
+   * origins other than GET, and for a refresh. Such a request follows no redirect, which would carry the
+   * header to another origin; you get the redirect itself. Default: none.
    *
    * @example
    * ```ts
@@ -70,11 +76,15 @@ export interface TokenClientOptions<C extends object = Record<string, unknown>> 
    * Where it fails, tokens are kept in memory. Default: only in memory.
    */
   storage?: () => TokenStorage;
-  /** The name in the storage and between tabs; one for each session in a page. Default: `jwt-state`. */
+  /**
+   * The name in the storage and between tabs, together with origins and refresh route; one for each session
+   * in a page. Default: `jwt-state`.
+   */
   name?: string;
   /**
    * Whether clients of this name keep in step: tabs of one origin, by BroadcastChannel and Web Locks.
-   * Default: `true` in a page or worker, `false` in Node, where one process serves many users.
+   * Default: `true` in a page or worker of a browser, `false` elsewhere: one process of a server has many
+   * users.
    */
   tabs?: boolean;
   /** In the place of `navigator.locks`. */
@@ -90,7 +100,8 @@ export interface TokenClientOptions<C extends object = Record<string, unknown>> 
     previous: (TokenClaims & C) | undefined,
   ) => void;
   /**
-   * The user has to log in, once for each session that ends. The reason is the code of the answer
+   * The user has to log in, once for each session that ends. Not where {@link TokenClient.refresh} finds that
+   * a visitor has no session. The reason is the code of the answer
    * (`TOKEN_REVOKED`, `INVALID_GRANT` …), `SIGNED_OUT`, or `SESSION_REPLACED`: the refresh cookie is
    * another session's by now.
    */

@@ -48,7 +48,7 @@ export interface TokenClient<C extends object = Record<string, unknown>> {
    * Asks the refresh route for a new token now: after a change that came from elsewhere, or to see whether
    * a cookie still holds a session.
    *
-   * @returns whether there is a newer token
+   * @returns whether there is a newer token; `false` for a visitor, who is not told to log in
    * @throws what `fetch` throws where the route cannot be reached; the tokens are kept
    */
   refresh(): Promise<boolean>;
@@ -74,22 +74,38 @@ export interface TokenClient<C extends object = Record<string, unknown>> {
  * await client.fetch('/subscription', { method: 'POST' }); // claims().plan is true from here on
  * ```
  *
- * @throws TypeError where there is neither a page nor `baseUrl`
+ * @throws TypeError where there is neither a page nor `baseUrl`, or an option is not what it has to be;
+ *   the message names it
  * @publicApi
  */
 export function createTokenClient<C extends object = Record<string, unknown>>(
   options: TokenClientOptions<C> = {},
 ): TokenClient<C> {
-  const { delivery: { cookie = false } = {}, refresh = {}, csrf } = options;
+  const { delivery: { cookie = false } = {}, refresh = {} } = options;
   const surroundings = lookAround(options);
   const held = holdSession(surroundings, options, plan);
-  const renew = refresh ? createRefresher(surroundings, refresh, cookie, csrf, held) : undefined;
+  const renew = refresh ? createRefresher(surroundings, refresh, options, held) : undefined;
   const ahead = aheadOfExpiry(async () => typeof (await renew?.(true)) === 'function');
 
   function plan(session: Session) {
     if (refresh && refresh.ahead !== false) ahead.plan(session);
   }
   plan(held.sync());
+
+  /** What this page holds may be a former user's. */
+  const comeBack = () => {
+    held.catchUp();
+    const session = held.sync();
+    plan(session);
+    // Without a storage the cookie alone knows who is signed in, if no other tab does.
+    const { cookie: isInCookie } = refresh || {};
+    if (isInCookie && session.access && !options.storage) void renew?.(true);
+  };
+  const { listen } = surroundings;
+  listen('pageshow', ({ persisted }: { persisted: boolean }) => persisted && comeBack());
+  listen('resume', comeBack);
+  listen('storage', () => held.sync());
+  listen('online', ahead.retry);
 
   return {
     fetch: authorizedFetch(surroundings, options, held, renew),
@@ -101,12 +117,13 @@ export function createTokenClient<C extends object = Record<string, unknown>>(
       if (!cookie && !readClaims(access)) throw new TypeError('signIn() needs an access_token.');
       held.signIn(cookie ? came : { ...came, access, refresh: refresh_token });
     },
-    signOut: () => held.begin({ at: 0, out: 'SIGNED_OUT' }),
+    signOut: held.signOut,
     async refresh() {
-      const renewal = await renew?.(true);
+      const renewal = await renew?.(true, true);
       return typeof renewal === 'function' ? !renewal() : !!renewal;
     },
     close() {
+      surroundings.close();
       ahead.close();
       held.close();
     },

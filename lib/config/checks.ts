@@ -1,5 +1,6 @@
 import { type Duration, toMilliseconds } from '../duration.js';
 import { JwtStateConfigError } from '../jwt-state.errors.js';
+import { ANY } from '../token/token-rules.js';
 
 export type Complete<T> = { [K in keyof T]-?: T[K] };
 
@@ -47,12 +48,18 @@ export function checkName(name: string, value: unknown): string | undefined {
   throw new JwtStateConfigError(`${name} must be a string that is not empty.`);
 }
 
-export function checkAudience(name: string, value: string | readonly string[] | undefined) {
-  if (value === undefined) return undefined;
+export function checkAudience(
+  name: string,
+  value: string | readonly string[] | undefined,
+): readonly string[] | typeof ANY | undefined {
+  if (value === undefined || value === ANY) return value;
   const list = Array.isArray(value) ? value : [value];
   if (list.length === 0) throw new JwtStateConfigError(`${name} must name at least one.`);
   return list.map((item) => {
     const known = checkName(name, item);
+    if (known === ANY) {
+      throw new JwtStateConfigError(`${name}: '*' means any audience. Leave the other names out.`);
+    }
     if (known !== undefined) return known;
     throw new JwtStateConfigError(`${name} names an undefined one: no token could fail it.`);
   });

@@ -82,7 +82,10 @@ function checkClaimNames(names: readonly string[]): readonly string[] {
   return [...new Set(names)];
 }
 
+/** Targets of `revoke()` that mean something else. */
+const TARGETS = ['token', 'except'];
+
 function isScopeName(name: unknown): boolean {
-  if (typeof name !== 'string' || name === '' || name === 'except') return false;
+  if (typeof name !== 'string' || name === '' || TARGETS.includes(name)) return false;
   return !RESERVED_CLAIMS.has(name) && !(name in Object.prototype);
 }

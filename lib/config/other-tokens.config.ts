@@ -2,12 +2,13 @@ import { JwtStateConfigError } from '../jwt-state.errors.js';
 import { ForeignIssuerOptions, LegacyOptions } from '../jwt-state.options.js';
 import type { KeyOptions, KeysOption } from '../keys/key-options.js';
 import type { AdoptionSettings, SubjectOf } from '../token/adopted-token.js';
+import { ANY } from '../token/token-rules.js';
 import { checkAudience, checkChoice, checkName, complete, wholeSeconds } from './checks.js';
 
 /** What is demanded of the parties of tokens that this module did not make. */
 interface AdoptedParties {
   readonly issuer: string | undefined;
-  readonly audience: readonly string[] | undefined;
+  readonly audience: readonly string[] | typeof ANY | undefined;
 }
 
 export interface LegacyConfig extends AdoptedParties {
@@ -65,6 +66,12 @@ function resolveForeignIssuer(section: string, input: ForeignIssuerOptions): For
     if (options[name] !== undefined) continue;
     throw new JwtStateConfigError(
       `${section}.${name} is missing. An issuer needs issuer, audience, keys and expiresIn.`,
+    );
+  }
+  for (const name of ['issuer', 'audience'] as const) {
+    if (options[name] !== ANY) continue;
+    throw new JwtStateConfigError(
+      `${section}.${name}: '*' would take what this issuer made for others. Name it.`,
     );
   }
   const { types } = options;

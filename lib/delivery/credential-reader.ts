@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { InvalidRequestError, TokenInvalidError } from '../jwt-state.errors.js';
+import type { CookieChoice } from './cookie-choice.js';
 import { type AnyRequest, rawRequest } from './raw-http.js';
 import type { TokenCookie } from './token-cookie.js';
 
@@ -9,6 +10,8 @@ export type CredentialOrigin = 'header' | 'cookie';
 export interface Credential {
   readonly token: string;
   readonly origin: CredentialOrigin;
+  /** Several cookies of the name: the token is none yet, {@link CredentialReader.choose} finds it. */
+  readonly rivals: readonly string[] | undefined;
 }
 
 /** RFC 6750 §2.1: one space or more, then b64token. Nothing may follow. */
@@ -19,11 +22,30 @@ const SPACE = 0x20;
 
 const BEARER_BY_NAME = /^bearer(\s|$)/i;
 const NAME = 'authorization';
+const NONE: readonly string[] = [];
 
 /** Finds the one bearer token of a request. */
 export class CredentialReader {
+  /** Among several cookies of one request. */
+  private readonly chosen = new WeakMap<IncomingMessage, string>();
+
   /** @param cookie where one is configured */
-  constructor(private readonly cookie: TokenCookie | undefined) {}
+  constructor(
+    private readonly cookie: TokenCookie | undefined,
+    private readonly choice: CookieChoice,
+  ) {}
+
+  /**
+   * Keeps the cookie that counts, for {@link read} to answer with from then on.
+   *
+   * @throws InvalidRequestError where two sessions are left
+   * @throws KeysUnavailableError, DenyListUnavailableError when nobody can say
+   */
+  async choose(request: AnyRequest, rivals: readonly string[]): Promise<void> {
+    const token = await this.choice.among(rivals);
+    if (token === undefined) throw twoCredentials();
+    this.chosen.set(rawRequest(request), token);
+  }
 
   /**
    * @throws InvalidRequestError for two different credentials (RFC 6750 §2)
@@ -31,36 +53,52 @@ export class CredentialReader {
    */
   read(request: AnyRequest): Credential | undefined {
     const raw = rawRequest(request);
-    const inHeader = tokenInHeaders(raw);
-    const cookies = this.cookie?.read(raw);
-    const token = inHeader ?? cookies?.[0];
+    // Fastify keeps headers that were set on the way beside those of Node.
+    const { authorization } = request.headers ?? raw.headers;
+    const inHeader =
+      authorization === undefined ? undefined : tokenInHeader(authorization, raw.rawHeaders);
+    const cookies = this.cookie?.read(raw) ?? NONE;
+    const inCookie = cookies.length > 1 ? this.chosen.get(raw) : cookies[0];
+    if (cookies.length > 1 && inCookie === undefined) {
+      return { token: '', origin: 'cookie', rivals: cookies };
+    }
+    const token = inHeader ?? inCookie;
     if (token === undefined) return undefined;
-    if (cookies?.some((other) => other !== token)) throw twoCredentials();
-    return { token, origin: inHeader === undefined ? 'cookie' : 'header' };
+    if (inCookie !== undefined && inCookie !== token) throw twoCredentials();
+    return { token, origin: inHeader === undefined ? 'cookie' : 'header', rivals: undefined };
   }
+}
+
+/** The header as it is now: a gateway or middleware may have set, replaced or deleted it. */
+function tokenInHeader(authorization: unknown, rawHeaders: readonly string[]): string | undefined {
+  if (typeof authorization !== 'string') throw malformed();
+  const token = tokenIn(authorization);
+  refuseOthers(authorization, token, rawHeaders);
+  return token;
 }
 
 /**
  * Node keeps only the first of several in `headers`, and to see them all in `headersDistinct` it
  * would sort every header of the request.
  */
-function tokenInHeaders(raw: IncomingMessage): string | undefined {
-  const { rawHeaders } = raw;
-  let isThere = false;
-  let found: string | undefined;
+function refuseOthers(
+  authorization: string,
+  token: string | undefined,
+  rawHeaders: readonly string[],
+): void {
+  let isFirst = true;
   for (let index = 0; index < rawHeaders.length; index += 2) {
     if (!isAuthorization(rawHeaders[index] as string)) continue;
-    isThere = true;
-    const token = tokenIn(rawHeaders[index + 1] as string);
-    if (found !== undefined && token !== undefined && token !== found) {
-      throw twoCredentials();
+    const value = rawHeaders[index + 1] as string;
+    if (value === authorization) {
+      isFirst = false;
+      continue;
     }
-    found ??= token;
+    // It was rewritten on the way: what the client had sent does not count any more.
+    if (isFirst) return;
+    const other = tokenIn(value);
+    if (other !== undefined && other !== token) throw twoCredentials();
   }
-  if (isThere) return found;
-  // Set by somebody on the way: a token that came as a query parameter, say.
-  const { authorization } = raw.headers;
-  return authorization ? tokenIn(authorization) : undefined;
 }
 
 function isAuthorization(name: string): boolean {
@@ -81,9 +119,13 @@ function tokenIn(value: string): string | undefined {
   if (isPlain) return value.slice(PLAIN.length);
   const token = BEARER.exec(value)?.[1];
   if (token === undefined && BEARER_BY_NAME.test(value)) {
-    throw new TokenInvalidError('the Authorization header is malformed');
+    throw malformed();
   }
   return token;
+}
+
+function malformed(): TokenInvalidError {
+  return new TokenInvalidError('the Authorization header is malformed');
 }
 
 function twoCredentials(): InvalidRequestError {

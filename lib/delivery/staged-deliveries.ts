@@ -1,6 +1,7 @@
 import type { IssuedToken } from '../token/issued-token.js';
 import type { VerifiedToken } from '../token/verified-token.js';
 import type { CredentialOrigin } from './credential-reader.js';
+import type { TokenCookie } from './token-cookie.js';
 
 /** A response that will carry a token, unless it is taken back before the headers leave. */
 export interface StagedDelivery {
@@ -11,6 +12,8 @@ export interface StagedDelivery {
   refreshByCookie: boolean;
   /** The client is to forget the cookies it has. */
   forget: boolean;
+  /** The request brought several of this cookie: those of its former scopes are to be forgotten. */
+  ambiguous: TokenCookie | undefined;
 }
 
 /** The responses of this process whose tokens have not left yet. */

@@ -6,7 +6,7 @@ import { addToBody, hasPlaceForToken } from './body-field.js';
 import type { CredentialOrigin } from './credential-reader.js';
 import { type AnyResponse, rawResponse } from './raw-http.js';
 import type { StagedDeliveries, StagedDelivery } from './staged-deliveries.js';
-import type { TokenCookie } from './token-cookie.js';
+import type { CookieLife, TokenCookie } from './token-cookie.js';
 
 /** Where tokens go by cookie. */
 export interface TokenCookies {
@@ -33,7 +33,8 @@ export class TokenDelivery {
 
   /**
    * Puts a token into the response, for routes that issue one themselves: a log-in that sets the
-   * cookie. Nothing else is needed where the log-in answers with the token in its body.
+   * cookies. What travels by cookie is not in the JSON of the issued token. Nothing else is needed
+   * where no token travels by cookie: the log-in answers with the tokens in its body.
    *
    * @example
    * ```ts
@@ -67,9 +68,13 @@ export class TokenDelivery {
     if (this.settings.header !== undefined) this.stage(response, issued, 'header', false);
   }
 
-  /** @internal Whether access tokens may go by cookie. */
-  get usesCookie(): boolean {
-    return this.settings.usesCookie;
+  /**
+   * @internal For a request with cookies of one name among which nobody can choose: deletes those of
+   * former scopes, so that the next request brings the other one alone.
+   */
+  dropFormer(response: AnyResponse, which: keyof TokenCookies): void {
+    const delivery = this.open(response);
+    if (delivery) delivery.ambiguous = this.cookies[which];
   }
 
   /** @internal Whether this answer has a place for a token. */
@@ -108,6 +113,7 @@ export class TokenDelivery {
       origin: 'header',
       refreshByCookie: false,
       forget: false,
+      ambiguous: undefined,
     };
     this.byResponse.set(raw, delivery);
     this.staged.add(delivery);
@@ -115,6 +121,7 @@ export class TokenDelivery {
       this.staged.delete(delivery);
       if (delivery.issued) this.writeTokens(raw, delivery.issued, delivery);
       if (delivery.forget) this.deleteCookies(raw);
+      else if (delivery.ambiguous) setCookies(raw, delivery.ambiguous.formerDeletions);
     });
     raw.once('close', () => this.staged.delete(delivery));
     const { body } = this.settings;
@@ -129,9 +136,9 @@ export class TokenDelivery {
   ): void {
     raw.setHeader('Cache-Control', 'no-store');
     this.writeAccessToken(raw, issued, origin);
-    const { refreshToken, refreshExpiresIn = 0 } = issued;
+    const { refreshToken, refreshExpiresIn: maxAge = 0 } = issued;
     if (refreshToken === undefined || !refreshByCookie || !this.cookies.refresh) return;
-    raw.appendHeader('Set-Cookie', this.cookies.refresh.format(refreshToken, refreshExpiresIn));
+    setCookies(raw, this.cookies.refresh.format(refreshToken, { maxAge, ...lifeOf(issued) }));
   }
 
   private writeAccessToken(
@@ -144,7 +151,8 @@ export class TokenDelivery {
     // The way the old one came, where that is on: a token kept out of the reach of scripts stays
     // there, and a client that sends a header collects no second credential in its cookie jar.
     if (access && (origin === 'cookie' || header === undefined)) {
-      raw.appendHeader('Set-Cookie', access.format(issued.accessToken, issued.expiresIn));
+      const life = { maxAge: issued.expiresIn, ...lifeOf(issued) };
+      setCookies(raw, access.format(issued.accessToken, life));
     } else if (header !== undefined) {
       const isAuthorization = header.toLowerCase() === 'authorization';
       raw.setHeader(header, isAuthorization ? `Bearer ${issued.accessToken}` : issued.accessToken);
@@ -154,13 +162,23 @@ export class TokenDelivery {
 
   private deleteCookies(raw: ServerResponse): void {
     for (const cookie of [this.cookies.access, this.cookies.refresh]) {
-      if (cookie) raw.appendHeader('Set-Cookie', cookie.deletion);
+      if (cookie) setCookies(raw, cookie.deletions);
     }
   }
 }
 
+/** What the log-in has decided about its cookies. */
+function lifeOf({ claims }: IssuedToken): Pick<CookieLife, 'persistent'> {
+  return { persistent: claims.seen.login?.persistent };
+}
+
+/** Beside those of the handler. */
+function setCookies(raw: ServerResponse, lines: readonly string[]): void {
+  for (const line of lines) raw.appendHeader('Set-Cookie', line);
+}
+
 /** Adds to a comma-separated header without dropping what others put there. */
-function appendToList(raw: ServerResponse, name: string, item: string): void {
+export function appendToList(raw: ServerResponse, name: string, item: string): void {
   const present = [raw.getHeader(name) ?? []].flat().join(', ');
   const items = present.split(',').map((part) => part.trim().toLowerCase());
   const wanted = item.toLowerCase();

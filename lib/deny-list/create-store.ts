@@ -9,6 +9,7 @@ import { JwtStateConfigError } from '../jwt-state.errors.js';
 import { type AvailabilityListener, BoundedStore } from './bounded.store.js';
 import { DenyListKeys } from './deny-list.keys.js';
 import type { DenyListStore } from './deny-list.store.js';
+import { refuseForeignClient } from './foreign-redis-client.js';
 import { KeyvStore } from './keyv.store.js';
 import { MemoryAdapter } from './memory.adapter.js';
 import { MemoryStore } from './memory.store.js';
@@ -125,6 +126,7 @@ export function createStore({
   keyv.throwOnErrors = true;
   if ('throwOnErrors' in adapter) adapter.throwOnErrors = true;
   if (isKeyvRedis(adapter)) {
+    refuseForeignClient('denyList.cache: the client of its KeyvRedis', adapter.client);
     warnAboutQueue(adapter);
     return new RedisStore(adapter);
   }
@@ -174,7 +176,7 @@ const LOSSY: readonly (readonly [string, string])[] = [
   ['maxTtl', 'it ends revocations before the tokens they deny. Leave it out'],
   [
     'connectionTimeout',
-    'it can deliver the answer to another question. Connect the client yourself and pass it',
+    'it can deliver the reply to another command. Connect the client yourself and pass it',
   ],
 ];
 

@@ -3,6 +3,8 @@ import { type DenyListStore, StoreAnswerError } from './deny-list.store.js';
 import { KeyedMutex } from './keyed-mutex.js';
 import { withDeadline } from './with-deadline.js';
 
+const OTHER_KIND = 'It holds a value of another kind under a key of the deny list.';
+
 /**
  * Any Keyv store. Keyv has no "set if absent", so a mutex makes one for this process; that is the
  * whole truth in memory, and a documented limit for a store that several processes share.
@@ -61,11 +63,16 @@ export class KeyvStore implements DenyListStore {
   }
 
   private async get(key: string): Promise<string | undefined> {
-    const value: unknown = await this.keyv.get(key);
-    if (value === undefined || value === null) return undefined;
-    if (typeof value !== 'string') {
-      throw new StoreAnswerError('It holds a value of another kind.');
-    }
-    return value;
+    // Raw, since for Keyv what lacks its envelope is nothing.
+    const stored: unknown = await this.keyv.get(key, { raw: true }).catch(rethrowUnreadable);
+    if (stored === undefined) return undefined;
+    const { value } = Object(stored);
+    if (typeof value === 'string') return value;
+    throw new StoreAnswerError(OTHER_KIND);
   }
+}
+
+function rethrowUnreadable(error: unknown): never {
+  // What the parser says quotes the value.
+  throw error instanceof SyntaxError ? new StoreAnswerError(OTHER_KIND) : error;
 }

@@ -1,5 +1,5 @@
 import { ClaimsInvalidError } from '../jwt-state.errors.js';
-import { isIdentifier } from '../token/token-rules.js';
+import { isIdentifier, isScopeNumber } from '../token/token-rules.js';
 import type { Claims, VerifiedToken } from '../token/verified-token.js';
 
 /** What a mark speaks about: a subject, a session, or the value of a configured claim. */
@@ -30,7 +30,7 @@ export function claimScopes(claims: Claims, claimNames: readonly string[]): Scop
 
 /** Numbers and their digits are the same value, as they are for subjects. */
 function scopeValue(name: string, value: unknown): string {
-  const text = typeof value === 'number' && Number.isFinite(value) ? String(value) : value;
+  const text = isScopeNumber(value) ? String(value) : value;
   if (isIdentifier(text)) return text;
   throw new ClaimsInvalidError(
     `The claim ${JSON.stringify(name)} is listed in denyList.claims, so its value must be a string, ` +

@@ -1,4 +1,4 @@
-import { type ExecutionContext, Injectable } from '@nestjs/common';
+import { type ExecutionContext, Injectable, Logger } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
 import { AuthGuard } from '@nestjs/passport';
 import { writeChallenge } from '../delivery/challenge.js';
@@ -7,9 +7,19 @@ import {
   type CredentialOrigin,
   CredentialReader,
 } from '../delivery/credential-reader.js';
-import type { AnyRequest, AnyResponse } from '../delivery/raw-http.js';
+import {
+  type AnyRequest,
+  type AnyResponse,
+  forbidStoring,
+  isHttpRequest,
+} from '../delivery/raw-http.js';
 import { TokenDelivery } from '../delivery/token-delivery.js';
-import { WrongContextError } from '../jwt-state.errors.js';
+import {
+  InvalidRequestError,
+  JwtStateError,
+  TokenMissingError,
+  WrongContextError,
+} from '../jwt-state.errors.js';
 import { RefreshCredentials } from '../refresh/refresh-credentials.js';
 import { type ResolvedToken, type StalePolicy, TokenResolver } from '../reissue/token-resolver.js';
 import type { VerifiedToken } from '../token/verified-token.js';
@@ -68,20 +78,33 @@ export class JwtStateGuard extends AuthGuard() {
   }
 
   override canActivate(context: ExecutionContext): boolean | Promise<boolean> {
-    if (context.getType() !== 'http') {
-      throw new WrongContextError(
-        `JwtStateGuard guards HTTP routes; this is ${context.getType()}. Use TokenService.verify() there.`,
-      );
-    }
     const traits = this.traits.of(context);
     if (traits.isPublic) return true;
-    const request: AnyRequest = this.getRequest(context);
-    // A refresh token stands for itself; the access token beside it has expired, as a rule.
-    if (traits.acceptsRefreshToken && this.isRefresh(request)) return true;
+    const request = context.getType() === 'http' ? this.getRequest(context) : undefined;
+    if (!isHttpRequest(request)) return letInOutsideHttp(context, traits);
+    if (traits.acceptsRefreshToken) {
+      // Here and not in the controller, so that refusals by guards, pipes and filters have it, too.
+      forbidStoring(responseOf(context));
+      // A refresh token stands for itself; the access token beside it has expired, as a rule.
+      if (this.isRefresh(request)) return true;
+    }
     // Bound globally and to the route: once is enough.
     if (requestToken(request)?.resolver === this.resolver) return true;
+    return this.judge(context, request, traits);
+  }
+
+  private judge(
+    context: ExecutionContext,
+    request: AnyRequest,
+    traits: RouteTraits,
+  ): boolean | Promise<boolean> {
     try {
       const credential = this.credentials.read(request);
+      if (credential === undefined && this.isPlain) {
+        if (traits.optional) return true;
+        throw new TokenMissingError();
+      }
+      if (credential?.rivals) return this.chooseCookie(context, request, traits, credential.rivals);
       const presented = credential && this.isPlain && this.strategy.recall(credential.token);
       if (!presented) return this.authenticate(context, request, credential);
       // What nearly every request is, so nothing of it is made for the garbage collector.
@@ -91,6 +114,24 @@ export class JwtStateGuard extends AuthGuard() {
     } catch (error) {
       return this.refuse(context, request, error);
     }
+  }
+
+  /** Once it is chosen, the request is one with that cookie only. */
+  private async chooseCookie(
+    context: ExecutionContext,
+    request: AnyRequest,
+    traits: RouteTraits,
+    rivals: readonly string[],
+  ): Promise<boolean> {
+    try {
+      await this.credentials.choose(request, rivals);
+    } catch (error) {
+      if (error instanceof InvalidRequestError) {
+        this.delivery.dropFormer(responseOf(context), 'access');
+      }
+      return this.refuse(context, request, error);
+    }
+    return this.judge(context, request, traits);
   }
 
   /** A token's first sight is passport-jwt's. */
@@ -110,10 +151,25 @@ export class JwtStateGuard extends AuthGuard() {
     return this.resolve(context, request, presented, credential?.origin ?? 'header');
   }
 
-  /** All of it, where an application has put something of its own into it. */
+  /**
+   * All of it, where an application has put something of its own into it. Its `handleRequest` may
+   * refuse more than ours, never less; what is judged is the token that passport has checked.
+   */
   private async throughPassport(context: ExecutionContext): Promise<VerifiedToken> {
-    await super.canActivate(context);
-    return this.getRequest(context).user as VerifiedToken;
+    let outcome: PassportOutcome = [undefined, false, undefined];
+    let answer: unknown;
+    const handleRequest = (...args: [...PassportOutcome, ...unknown[]]) => {
+      outcome = [args[0], args[1], args[2]];
+      answer = this.handleRequest(...(args as unknown as Parameters<typeof this.handleRequest>));
+      return answer;
+    };
+    // Not on `this`, which other requests use at the same time.
+    const attempt: this = Object.create(this, { handleRequest: { value: handleRequest } });
+    await super.canActivate.call(attempt, context);
+    const [error, token, info] = outcome;
+    if (token && (await answer)) return token;
+    if (error) throw error;
+    throw token ? new TokenMissingError() : refusalOf(info);
   }
 
   /** The deny list has to be asked, or has something to say. */
@@ -130,6 +186,8 @@ export class JwtStateGuard extends AuthGuard() {
       if (token.issued) this.delivery.stage(response, token.issued, origin);
       return this.admit(request, token, origin);
     } catch (error) {
+      // Passport may have put it there, whose token leads to nobody.
+      request.user = undefined;
       return this.refuse(context, request, error);
     }
   }
@@ -140,7 +198,9 @@ export class JwtStateGuard extends AuthGuard() {
     return true;
   }
 
-  private refuse(context: ExecutionContext, request: AnyRequest, error: unknown): never {
+  /** Turns it away, unless the route is open to guests and this counts as one. */
+  private refuse(context: ExecutionContext, request: AnyRequest, error: unknown): true {
+    if (isGuest(this.traits.of(context), error)) return true;
     request.user = undefined;
     writeChallenge(responseOf(context), error);
     throw error;
@@ -169,6 +229,30 @@ export class JwtStateGuard extends AuthGuard() {
     const leaves = leavesReissuing || !this.delivery.canCarry(response, undefined);
     return leaves ? 'leave' : 'reissue';
   }
+}
+
+const LOG = new Logger('JwtStateModule');
+
+/** What passport hands to `handleRequest`: an error, the token, why there is none. */
+type PassportOutcome = [error: unknown, token: VerifiedToken | false, info: unknown];
+
+/** What nobody can say at the moment is no bad token, so a 503 stays one. */
+function isGuest({ optional }: RouteTraits, error: unknown): boolean {
+  if (optional === undefined || !(error instanceof JwtStateError)) return false;
+  return error instanceof TokenMissingError || (optional === 'ignore' && error.getStatus() < 500);
+}
+
+/** There is nothing here to read a token from: a guest may in, nobody else. */
+function letInOutsideHttp(context: ExecutionContext, { optional }: RouteTraits): true {
+  if (optional) return true;
+  const where = `${context.getClass().name}.${context.getHandler().name}`;
+  const error = new WrongContextError(
+    `JwtStateGuard reads the tokens of HTTP requests, and ${where} was called without one (context ` +
+      `type "${context.getType()}"). Mark it @Public(), and call TokenService.verify() there.`,
+  );
+  // Gateways have no global filters, and Nest itself logs no HttpException.
+  if (context.getType() === 'ws') LOG.error(`${error.code}: ${error.message}`);
+  throw error;
 }
 
 function responseOf(context: ExecutionContext): AnyResponse {

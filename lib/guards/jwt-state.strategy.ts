@@ -10,6 +10,9 @@ import { TokenInvalidError, TokenMissingError } from '../jwt-state.errors.js';
 import type { Candidate, TokenVerifier } from '../token/token-verifier.js';
 import type { VerifiedToken } from '../token/verified-token.js';
 
+/** How the names of this module's strategies begin. */
+export const OWN_STRATEGY = 'jwt-state-';
+
 /** A token between the steps of passport-jwt. */
 interface UnderWay {
   readonly text: string;
@@ -42,7 +45,7 @@ type KeyReceiver = (error: unknown, key?: never) => void;
 @Injectable()
 export class JwtStateStrategy extends PassportStrategy(Strategy) implements OnApplicationShutdown {
   /** Passport's registry is one for the process, and this module may be there twice. */
-  override readonly name = `jwt-state-${uuidv7()}`;
+  override readonly name = `${OWN_STRATEGY}${uuidv7()}`;
   private readonly underWay: WeakMap<object, UnderWay>;
 
   constructor(

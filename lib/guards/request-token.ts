@@ -1,6 +1,7 @@
 import type { CredentialOrigin } from '../delivery/credential-reader.js';
 import type { AnyRequest } from '../delivery/raw-http.js';
 import type { ResolvedToken, TokenResolver } from '../reissue/token-resolver.js';
+import type { VerifiedToken } from '../token/verified-token.js';
 
 /** What the guard found out about a request, for those who come after it. */
 export interface RequestToken extends ResolvedToken {
@@ -9,8 +10,11 @@ export interface RequestToken extends ResolvedToken {
   readonly resolver: TokenResolver;
 }
 
-/** On the request itself: a map of all of them beside would be work for the garbage collector. */
-const TOKEN = Symbol('jwt-state:request-token');
+/**
+ * On the request itself: a map of all of them beside would be work for the garbage collector. The same
+ * for all copies of this package, so that `@CurrentToken()` of another one finds it.
+ */
+const TOKEN = Symbol.for('nestjs-jwt-state:request-token');
 
 interface Judged {
   [TOKEN]?: RequestToken;
@@ -30,4 +34,21 @@ export function setRequestToken(
 /** `undefined`: the guard has not seen this request. */
 export function requestToken(request: AnyRequest): RequestToken | undefined {
   return (request as Judged)[TOKEN];
+}
+
+/** Of a test without the module: the token of a user that was never logged in. */
+export function setActingToken(request: AnyRequest, token: VerifiedToken): void {
+  (request as Judged)[TOKEN] = {
+    presented: token,
+    tip: token,
+    current: token,
+    issued: undefined,
+    marks: [],
+    origin: 'header',
+    resolver: undefined as never,
+  };
+}
+
+export function isActing({ resolver }: RequestToken): boolean {
+  return resolver === undefined;
 }

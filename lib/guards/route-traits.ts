@@ -1,6 +1,6 @@
 import type { ExecutionContext } from '@nestjs/common';
 import type { Reflector } from '@nestjs/core';
-import { PUBLIC } from '../decorators/public.decorator.js';
+import { type OptionalAccess, PUBLIC, type PublicAccess } from '../decorators/public.decorator.js';
 import { AcceptsRefreshToken } from './accepts-refresh-token.js';
 import { LeavesReissuing } from './leaves-reissuing.js';
 
@@ -9,7 +9,10 @@ type Controller = ReturnType<ExecutionContext['getClass']>;
 
 /** What decorators say about a route. */
 export interface RouteTraits {
+  /** Nobody looks at its tokens. */
   readonly isPublic: boolean;
+  /** Requests without a token run too; this is what becomes of a bad one. */
+  readonly optional: OptionalAccess | undefined;
   readonly leavesReissuing: boolean;
   readonly acceptsRefreshToken: boolean;
 }
@@ -33,8 +36,10 @@ export class RouteTraitsReader {
 
   private read(handler: Handler, controller: Controller): RouteTraits {
     const has = (key: symbol) => this.reflector.get<boolean>(key, handler) === true;
+    const access = this.reflector.getAllAndOverride<PublicAccess>(PUBLIC, [handler, controller]);
     return {
-      isPublic: this.reflector.getAllAndOverride<boolean>(PUBLIC, [handler, controller]) === true,
+      isPublic: access === 'open',
+      optional: access === 'refuse' || access === 'ignore' ? access : undefined,
       leavesReissuing: has(LeavesReissuing.KEY),
       acceptsRefreshToken: has(AcceptsRefreshToken.KEY),
     };

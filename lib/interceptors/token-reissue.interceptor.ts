@@ -4,13 +4,16 @@ import {
   Injectable,
   Logger,
   type NestInterceptor,
+  type Type,
 } from '@nestjs/common';
-import { Reflector } from '@nestjs/core';
+import { ModuleRef, Reflector } from '@nestjs/core';
 import { lastValueFrom, type Observable, of } from 'rxjs';
+import { writeChallenge } from '../delivery/challenge.js';
+import { CredentialReader } from '../delivery/credential-reader.js';
 import type { AnyRequest, AnyResponse } from '../delivery/raw-http.js';
 import { TokenDelivery } from '../delivery/token-delivery.js';
-import { type RequestToken, requestToken } from '../guards/request-token.js';
-import { JwtStateError, WrongContextError } from '../jwt-state.errors.js';
+import { isActing, type RequestToken, requestToken } from '../guards/request-token.js';
+import { JwtStateError, TokenMissingError, WrongContextError } from '../jwt-state.errors.js';
 import {
   type ChangeScope,
   CommitProtocol,
@@ -19,7 +22,7 @@ import {
 import { runInHandlerScope } from '../reissue/handler-scope.js';
 import { bodyOf, sendsItself } from './answer.js';
 
-export const REISSUES_TOKEN = Symbol('jwt-state:reissues-token');
+export const REISSUES_TOKEN = Symbol.for('nestjs-jwt-state:reissues-token');
 
 /** Requests whose handler is inside the protocol already: it may be bound more than once. */
 const running = new WeakSet<object>();
@@ -34,10 +37,12 @@ const running = new WeakSet<object>();
 @Injectable()
 export class TokenReissueInterceptor implements NestInterceptor {
   private readonly logger = new Logger('JwtStateModule');
+  private found: Parts | undefined;
+
+  /** Its parts are looked for when a request needs them: controllers can be tested without the module. */
   constructor(
     private readonly reflector: Reflector,
-    private readonly protocol: CommitProtocol,
-    private readonly delivery: TokenDelivery,
+    private readonly module: ModuleRef,
   ) {}
 
   /** Other handlers of the controller pass through here as well, so theirs is the short way. */
@@ -46,7 +51,12 @@ export class TokenReissueInterceptor implements NestInterceptor {
     next: CallHandler,
   ): Observable<unknown> | Promise<Observable<unknown>> {
     const scope = this.reflector.get<ChangeScope>(REISSUES_TOKEN, context.getHandler());
-    return scope === undefined ? next.handle() : this.runProtocol(scope, context, next);
+    if (scope === undefined) return next.handle();
+    return this.runProtocol(scope, context, next).catch((error) => {
+      // Before an exception filter of the application answers it in its own way.
+      writeChallenge(context.getArgByIndex<AnyResponse>(1), error);
+      throw error;
+    });
   }
 
   private async runProtocol(
@@ -58,18 +68,22 @@ export class TokenReissueInterceptor implements NestInterceptor {
     const request = http.getRequest<AnyRequest>();
     if (running.has(request)) return next.handle();
     const token = requestToken(request);
-    if (!token) {
-      throw new WrongContextError('@ReissuesToken() needs JwtStateGuard to have seen the request.');
-    }
+    if (token && isActing(token)) return next.handle();
+    const { protocol, delivery, credentials } = this.parts;
+    if (!token) throw notSeen(credentials.read(request) !== undefined);
     running.add(request);
-    const commit = await this.protocol.begin(token, scope);
+    const commit = await protocol.begin(token, scope);
     const answer = await this.run(commit, next);
     await commit.close();
     const response = http.getResponse<AnyResponse>();
-    const canCarry =
-      !sendsItself(context) && this.delivery.canCarry(response, bodyOf(context, answer));
+    const canCarry = !sendsItself(context) && delivery.canCarry(response, bodyOf(context, answer));
     await this.replaceToken(commit, token, response, canCarry);
     return of(answer);
+  }
+
+  private get parts(): Parts {
+    this.found ??= partsIn(this.module);
+    return this.found;
   }
 
   private async run(commit: PendingCommit, next: CallHandler): Promise<unknown> {
@@ -100,7 +114,7 @@ export class TokenReissueInterceptor implements NestInterceptor {
     }
     try {
       const issued = await commit.replace();
-      if (issued && canCarry) this.delivery.stage(response, issued, token.origin);
+      if (issued && canCarry) this.parts.delivery.stage(response, issued, token.origin);
     } catch (error) {
       // The old token is stale, so the next request repairs this; but it knows no explicit changes.
       if (commit.hasChanges) throw error;
@@ -112,4 +126,36 @@ export class TokenReissueInterceptor implements NestInterceptor {
     const why = cause instanceof JwtStateError ? cause.code : 'unexpected error';
     this.logger.warn(`${what} (${why}).`);
   }
+}
+
+interface Parts {
+  readonly protocol: CommitProtocol;
+  readonly delivery: TokenDelivery;
+  readonly credentials: CredentialReader;
+}
+
+/** @throws WrongContextError */
+function partsIn(module: ModuleRef): Parts {
+  const find = <T>(type: Type<T>) => module.get(type, { strict: false });
+  try {
+    return {
+      protocol: find(CommitProtocol),
+      delivery: find(TokenDelivery),
+      credentials: find(CredentialReader),
+    };
+  } catch {
+    throw new WrongContextError(
+      '@ReissuesToken() needs JwtStateModule in the application. In a test without it, actAs() of ' +
+        'nestjs-jwt-state/testing stands in for it.',
+    );
+  }
+}
+
+/** Another guard has let the request in, and JwtStateGuard was not asked. */
+function notSeen(hasToken: boolean): JwtStateError {
+  if (!hasToken) return new TokenMissingError();
+  return new WrongContextError(
+    '@ReissuesToken() needs JwtStateGuard to have seen the request: bind it to the route, or let the ' +
+      'guard of the route ask it.',
+  );
 }

@@ -99,6 +99,8 @@ async function fromPair(options: KeyPairOptions): Promise<Key> {
     throw new JwtStateConfigError(`keys: ${algorithm} needs a key pair, not a \`secret\`.`);
   }
   refuseUnknown(options, ['algorithm', 'privateKey', 'publicKey', 'kid']);
+  checkJwk('privateKey', 'sign', options);
+  checkJwk('publicKey', 'verify', options);
   const signingKey =
     options.privateKey === undefined ? undefined : parse('privateKey', options.privateKey);
   if (!signingKey && options.publicKey === undefined) {
@@ -116,6 +118,34 @@ async function fromPair(options: KeyPairOptions): Promise<Key> {
     throw new JwtStateConfigError('keys: `publicKey` does not belong to `privateKey`.');
   }
   return { algorithm, kid: checkKid(options.kid) ?? thumbprint, verificationKey, signingKey };
+}
+
+/** What a JWK says that it is for (RFC 7517 §4.2–4.4) must be what it is configured for. */
+function checkJwk(
+  name: 'privateKey' | 'publicKey',
+  operation: 'sign' | 'verify',
+  options: KeyPairOptions,
+): void {
+  const material = options[name];
+  if (typeof material !== 'object' || material === null) return;
+  if (Buffer.isBuffer(material) || material instanceof KeyObject) return;
+  const { use, alg, key_ops: operations } = material as Record<string, unknown>;
+  if (use !== undefined && use !== 'sig') {
+    throw new JwtStateConfigError(
+      `keys.${name} is a JWK with "use": ${JSON.stringify(use)}; tokens are signed with keys for "sig".`,
+    );
+  }
+  if (operations !== undefined && !(Array.isArray(operations) && operations.includes(operation))) {
+    throw new JwtStateConfigError(
+      `keys.${name} is a JWK whose "key_ops" do not include "${operation}": ${JSON.stringify(operations)}.`,
+    );
+  }
+  if (alg !== undefined && alg !== options.algorithm) {
+    throw new JwtStateConfigError(
+      `keys.${name} is a JWK with "alg": ${JSON.stringify(alg)}, and keys.algorithm is ` +
+        `'${options.algorithm}'. They must be the same.`,
+    );
+  }
 }
 
 function parse(name: 'privateKey' | 'publicKey', material: KeyMaterial): KeyObject {

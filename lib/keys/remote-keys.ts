@@ -21,6 +21,8 @@ type KeySet = ReadonlyMap<Algorithm, ReadonlyMap<string, KeyObject | undefined>>
 
 const OPTIONS = ['jwksUri', 'algorithms', 'cooldown', 'maxAge', 'timeout'];
 const ASYMMETRIC = /^(RS|PS|ES)(256|384|512)$/;
+/** Of RSA and EC keys and of secrets (RFC 7518 §6). */
+const PRIVATE_MEMBERS = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k'];
 const LOOPBACK = ['localhost', '127.0.0.1', '[::1]'];
 
 /** After a failure it is tried again this soon, so that an outage ends when the issuer is back. */
@@ -230,10 +232,10 @@ function toKeySet(body: unknown, algorithms: readonly AsymmetricAlgorithm[]): Ke
 
 function isForSignatures(entry: unknown): entry is JsonWebKey & { kid: string } {
   if (typeof entry !== 'object' || entry === null) return false;
-  const { kid, use, key_ops: operations, d } = entry as Record<string, unknown>;
+  const { kid, use, key_ops: operations } = entry as Record<string, unknown>;
   if (typeof kid !== 'string') return false;
-  // Published with its private half: everyone can sign with it.
-  if (d !== undefined) return false;
+  // Published with its private half, or enough of it to find the rest: everyone can sign with it.
+  if (PRIVATE_MEMBERS.some((name) => name in entry)) return false;
   if (use !== undefined && use !== 'sig') return false;
   return operations === undefined || (Array.isArray(operations) && operations.includes('verify'));
 }

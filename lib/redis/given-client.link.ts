@@ -1,22 +1,27 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { hasOneConnection } from '../deny-list/one-connection.js';
 import { JwtStateConfigError } from '../jwt-state.errors.js';
-import type { LinkCommands, LinkListener, RedisLink, ServerCommands } from './redis-link.js';
+import {
+  type LinkCommands,
+  LinkDownError,
+  type LinkListener,
+  type RedisLink,
+  reconnectPause,
+  type ServerCommands,
+} from './redis-link.js';
 
 /** A client that the application has made, connects and closes. */
 export class GivenClientLink implements RedisLink {
   readonly commands: LinkCommands;
   readonly isCluster: boolean;
   readonly isOrdered: boolean;
+  private isClosed = false;
 
   constructor(
     client: object,
     private readonly listener: LinkListener,
   ) {
-    const commands = client as LinkCommands;
-    if (typeof commands?.set !== 'function' || typeof commands.eval !== 'function') {
-      throw new JwtStateConfigError('redisDenyList: `client` is not a client of @redis/client.');
-    }
-    this.commands = commands;
+    this.commands = client as LinkCommands;
     this.isCluster = 'nodeByAddress' in client;
     this.isOrdered = !this.isCluster && hasOneConnection(client);
     refuseReplicas(client);
@@ -27,11 +32,25 @@ export class GivenClientLink implements RedisLink {
   }
 
   async connect(): Promise<void> {
-    if (this.commands.isOpen) this.listener.up();
-    else this.listener.down(new Error('The client that was given is not connected.'));
+    if (!this.commands.isOpen) {
+      this.listener.down(new LinkDownError('the `client` that was passed is not connected'));
+    }
+    // Its kinds tell of a connection by different events, or by none.
+    for (let count = 0; !this.isConnected && !this.isClosed; count++) {
+      await sleep(reconnectPause(count), undefined, { ref: false });
+    }
+    if (!this.isClosed) this.listener.up();
   }
 
-  async close(): Promise<void> {}
+  async close(): Promise<void> {
+    this.isClosed = true;
+  }
+
+  /** A client is open while it still connects; not every kind says when it is ready. */
+  private get isConnected(): boolean {
+    const { isReady, isOpen } = this.commands as LinkCommands & { readonly isReady?: boolean };
+    return isReady ?? isOpen;
+  }
 
   async servers(): Promise<ServerCommands[]> {
     // Of a cluster only its owner knows how to reach each server.

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { LoggerService } from '@nestjs/common';
 import { withDeadline } from '../deny-list/with-deadline.js';
 import { JwtStateConfigError } from '../jwt-state.errors.js';
-import type { LinkListener, RedisLink } from './redis-link.js';
+import { LinkDownError, type LinkListener, type RedisLink } from './redis-link.js';
 import { inspect, type ServerFindings } from './server-check.js';
 import type { Tracking } from './tracking.js';
 
@@ -53,7 +53,8 @@ export class LinkSupervisor {
     this.connect();
     const waited = sleep(BOOT_WAIT_MS, 'silence' as const, { ref: false });
     const news = await Promise.race([this.firstNews, waited]);
-    if (news === 'silence') this.down(new Error('Redis does not answer.'));
+    if (news === 'silence')
+      this.down(new LinkDownError(`no response for ${BOOT_WAIT_MS / 1000} s`));
     else if (news === 'up') await this.check().catch((error) => this.abort(error));
     this.isBooting = false;
   }
@@ -65,7 +66,7 @@ export class LinkSupervisor {
    */
   startOver(why: string): void {
     if (this.isClosed) return;
-    this.logger.warn(`${why}: connecting anew.`);
+    this.logger.warn(`${why}; reconnecting.`);
     this.isDown = true;
     const { link, tracking } = this.current;
     tracking?.retire();
@@ -98,14 +99,14 @@ export class LinkSupervisor {
 
   private up(): void {
     if (this.isClosed) return;
-    if (this.isDown) this.logger.log('The connection to Redis stands.');
+    if (this.isDown) this.logger.log('Connected to Redis.');
     this.isDown = false;
     this.tellFirst('up');
     this.onUp();
     if (this.isBooting) return;
     this.check().catch((error) => {
       if (error instanceof JwtStateConfigError) this.logger.error(error.message);
-      else this.logger.warn(`The set-up of Redis could not be checked: ${reasonOf(error)}`);
+      else this.logger.warn(notChecked(error));
     });
   }
 
@@ -115,12 +116,15 @@ export class LinkSupervisor {
     if (tracking && isTrackingRefused(cause)) {
       tracking.retire();
       this.logger.warn(
-        `No near copy: Redis does not permit CLIENT TRACKING (${reasonOf(cause)}). Every look-up asks Redis.`,
+        `No near copy: Redis refuses CLIENT TRACKING (${reasonOf(cause)}), so every look-up asks Redis. Allow ` +
+          '+client|tracking for this account, or set nearCopy: false.',
       );
       return;
     }
     if (!this.isDown) {
-      const consequence = this.isBooting ? ' The application starts without it.' : '';
+      const consequence = this.isBooting
+        ? ' The application starts without it; until it is connected, denyList.onUnavailable applies.'
+        : '';
       this.logger.warn(`No connection to Redis: ${reasonOf(cause)}.${consequence}`);
     }
     this.isDown = true;
@@ -129,7 +133,7 @@ export class LinkSupervisor {
 
   private async abort(error: unknown): Promise<void> {
     if (!(error instanceof JwtStateConfigError)) {
-      this.logger.warn(`The set-up of Redis could not be checked: ${reasonOf(error)}`);
+      this.logger.warn(notChecked(error));
       return;
     }
     await this.close();
@@ -157,8 +161,8 @@ function isEvicting(policy: string | undefined): boolean {
 
 function evicts(policy: string): string {
   return (
-    `Redis drops entries when its memory is full (maxmemory-policy ${policy}), and a revoked token ` +
-    'would be valid again. Set maxmemory-policy noeviction.'
+    `Redis drops entries when its memory is full (maxmemory-policy ${policy}): a revoked token would be ` +
+    'valid again. Set maxmemory-policy noeviction.'
   );
 }
 
@@ -166,16 +170,20 @@ function warningsFor(findings: readonly ServerFindings[]): string[] {
   const warnings: string[] = [];
   if (findings.some(({ evictionPolicy }) => evictionPolicy === undefined)) {
     warnings.push(
-      'Unverified: Redis does not say whether it evicts. It must have maxmemory-policy noeviction.',
+      'Unverified: this account may not read the maxmemory-policy of Redis. It must be noeviction, or ' +
+        'revocations are lost when memory is full. Allow +config|get or +info to have it checked.',
     );
   }
   if (findings.some(({ isPersistent }) => isPersistent === false)) {
     warnings.push(
-      'Redis keeps nothing over a restart: it then has lost all revocations, and denyList.onLoss ' +
-        'decides about every token. Set appendonly yes.',
+      'Redis persistence is off: a restart erases all revocations, and `denyList.onLoss` then applies to ' +
+        'every token. Set `appendonly yes`.',
     );
   } else if (findings.some(({ isPersistent }) => isPersistent === undefined)) {
-    warnings.push('Unverified: Redis does not say whether it keeps its entries over a restart.');
+    warnings.push(
+      'Unverified: Redis does not say whether persistence is on. Without it a restart erases all ' +
+        'revocations. Set `appendonly yes`, and allow +config|get to have it checked.',
+    );
   }
   return warnings;
 }
@@ -184,8 +192,16 @@ function isTrackingRefused(cause: unknown): boolean {
   return /^(NOPERM|ERR)\b.*\b(client|tracking)\b/i.test(messageOf(cause));
 }
 
-/** Never the whole message: it may quote a URL with its password. */
+function notChecked(error: unknown): string {
+  return (
+    `The settings of Redis could not be checked: ${reasonOf(error)}. It needs maxmemory-policy noeviction ` +
+    'and appendonly yes.'
+  );
+}
+
+/** Never the whole message of others: it may quote a URL with its password. */
 function reasonOf(cause: unknown): string {
+  if (cause instanceof LinkDownError) return cause.message;
   const { code } = (cause ?? {}) as { code?: unknown };
   if (typeof code === 'string') return code;
   // Replies of the server begin with a word of this kind: NOAUTH, WRONGPASS, LOADING.

@@ -43,7 +43,10 @@ export class RedisDenyListSettings {
   commandsQueueMaxLength?: number = 10_000;
 }
 
-/** One server: the options of `createClient`, such as `url`, `socket`, `username`, `password`. */
+/**
+ * One server: the options of `createClient`, such as `url`, `socket`, `username`, `password`. In a `url` the
+ * user name and the password are percent-encoded: `encodeURIComponent(password)`.
+ */
 export type RedisServerOptions = Omit<RedisClientOptions, OwnSettings>;
 
 /**
@@ -54,7 +57,7 @@ export type RedisSentinelSettings = Omit<
   RedisSentinelOptions,
   OwnSettings | 'nodeClientOptions'
 > & {
-  nodeClientOptions?: RedisServerOptions;
+  nodeClientOptions?: Omit<RedisServerOptions, 'url'>;
 };
 
 /** The options of `createCluster`. TLS and ACL of the servers go into `defaults`. */
@@ -81,7 +84,7 @@ export type RedisDenyListOptions = RedisDenyListSettings &
     | { cluster: RedisClusterSettings; sentinel?: never; client?: never }
     | {
         /**
-         * A client of `@redis/client`, which the application connects and closes. It should have
+         * A client of `@redis/client` (not of ioredis), which the application connects and closes. It should have
          * `disableOfflineQueue` set, and must not read from replicas, which may not know of the latest
          * revocation: `replicaPoolSize: 0` for Sentinel, no `useReplicas` for a cluster.
          */

@@ -26,7 +26,8 @@ import { resolveRedisOptions } from './resolve-options.js';
  * });
  * ```
  *
- * @throws JwtStateConfigError for options that contradict each other
+ * @throws JwtStateConfigError for options that contradict each other, a `url` that is not valid (never quoted:
+ * it may hold a password), a `client` of another package than `@redis/client`
  * @publicApi
  */
 export function redisDenyList(options: RedisDenyListOptions): Cache {

@@ -15,6 +15,9 @@ export interface ServerCommands {
   info(): Promise<unknown>;
 }
 
+/** Its message is the deny list's own, and may be logged. */
+export class LinkDownError extends Error {}
+
 /** What is heard of a link. */
 export interface LinkListener {
   /** Connected, for the first time or again, perhaps to another server. */

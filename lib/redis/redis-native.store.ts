@@ -34,7 +34,7 @@ export class RedisNativeStore implements NativeStore {
   private readonly values: NearValues | undefined;
   private readonly heartbeat: Heartbeat | undefined;
   private readonly silence = new Silence(() =>
-    this.session?.supervisor.startOver('Redis leaves everything unanswered'),
+    this.session?.supervisor.startOver('No response from Redis for 5 s'),
   );
   private session: Session | undefined;
 

@@ -12,11 +12,12 @@ export class RedisAdapter extends EventEmitter {
   /** Keyv keeps its own options here. */
   opts: Record<string, unknown> = {};
   namespace?: string;
-  readonly [NATIVE_STORE]: RedisNativeStore;
+  declare readonly [NATIVE_STORE]: RedisNativeStore;
 
   constructor(config: RedisDenyListConfig) {
     super();
-    this[NATIVE_STORE] = new RedisNativeStore(config);
+    // Not enumerable: whoever prints the cache must not print the password with it.
+    Object.defineProperty(this, NATIVE_STORE, { value: new RedisNativeStore(config) });
   }
 
   async get(key: string): Promise<string | undefined> {

@@ -1,4 +1,5 @@
 import { checkCount, complete } from '../config/checks.js';
+import { refuseForeignClient } from '../deny-list/foreign-redis-client.js';
 import { toTimeout } from '../duration.js';
 import { JwtStateConfigError } from '../jwt-state.errors.js';
 import {
@@ -9,6 +10,7 @@ import {
   type RedisSentinelSettings,
   type RedisServerOptions,
 } from './redis-deny-list.options.js';
+import { checkRedisUrl } from './redis-url.js';
 
 /** Where Redis is. */
 export type Target =
@@ -27,7 +29,8 @@ export interface RedisDenyListConfig {
 const SHORTEST_LEASE_MS = 100;
 
 export function resolveRedisOptions(options: RedisDenyListOptions): RedisDenyListConfig {
-  const { nearCopy, commandsQueueMaxLength, ...where } = options ?? {};
+  refuseOther(options);
+  const { nearCopy, commandsQueueMaxLength, ...where } = options;
   const settings = complete('redisDenyList', RedisDenyListSettings, {
     nearCopy,
     commandsQueueMaxLength,
@@ -43,12 +46,25 @@ export function resolveRedisOptions(options: RedisDenyListOptions): RedisDenyLis
   };
 }
 
+/** A URL or a client in the place of the options would be taken for none: the server would be localhost. */
+function refuseOther(options: unknown): void {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw new JwtStateConfigError('redisDenyList() takes an object: redisDenyList({ url }).');
+  }
+  if ('set' in options || 'eval' in options) {
+    throw new JwtStateConfigError(
+      'redisDenyList() takes an object: pass a client as redisDenyList({ client }).',
+    );
+  }
+}
+
 function targetOf(where: Record<string, unknown>): Target {
   const [name, ...others] = ['sentinel', 'cluster', 'client'].filter(
     (kind) => where[kind] !== undefined,
   );
   if (name === undefined) {
     refuseOwn('', where);
+    checkRedisUrl('redisDenyList.url', where.url, where.socket as { tls?: unknown } | undefined);
     return { kind: 'server', options: where as RedisServerOptions };
   }
   const rest = Object.keys(where).filter((key) => key !== name && where[key] !== undefined);
@@ -57,13 +73,45 @@ function targetOf(where: Record<string, unknown>): Target {
       `redisDenyList: \`${name}\` says where Redis is; put nothing beside it (${rest.join(', ')}).`,
     );
   }
-  if (name === 'client') return { kind: 'client', client: where.client as object };
+  if (name === 'client') {
+    refuseForeignClient('redisDenyList: `client`', where.client);
+    return { kind: 'client', client: where.client as object };
+  }
   const options = where[name] as Record<string, unknown>;
+  if (typeof options !== 'object' || options === null) {
+    throw new JwtStateConfigError(`redisDenyList.${name} must be an object.`);
+  }
   refuseOwn(`${name}.`, options);
   for (const part of ['nodeClientOptions', 'defaults']) {
     refuseOwn(`${name}.${part}.`, options[part] as Record<string, unknown> | undefined);
   }
+  if (name === 'cluster') checkClusterUrls(options as unknown as RedisClusterSettings);
+  else refuseNodeUrls(options);
   return { kind: name, options } as unknown as Target;
+}
+
+function checkClusterUrls({ rootNodes, defaults }: RedisClusterSettings): void {
+  if (!Array.isArray(rootNodes) || rootNodes.length === 0) {
+    throw new JwtStateConfigError(
+      'redisDenyList.cluster.rootNodes must list at least one server, such as [{ url }].',
+    );
+  }
+  for (const [index, node] of rootNodes.entries()) {
+    checkRedisUrl(`redisDenyList.cluster.rootNodes[${index}].url`, node?.url, node?.socket);
+  }
+  checkRedisUrl('redisDenyList.cluster.defaults.url', defaults?.url, defaults?.socket);
+}
+
+/** Sentinel says where the servers are. */
+function refuseNodeUrls(options: Record<string, unknown>): void {
+  for (const part of ['nodeClientOptions', 'sentinelClientOptions']) {
+    const { url } = (options[part] ?? {}) as { url?: unknown };
+    if (url === undefined) continue;
+    throw new JwtStateConfigError(
+      `redisDenyList.sentinel.${part}.url must not be set: sentinelRootNodes says where the Sentinels are, and ` +
+        'they name the master. Set `username`, `password` and `socket` here.',
+    );
+  }
 }
 
 function refuseOwn(path: string, options: Record<string, unknown> | undefined): void {
@@ -84,7 +132,8 @@ function resolveNearCopy(
   const isPossible = kind === 'server' || kind === 'sentinel';
   if (given && !isPossible) {
     throw new JwtStateConfigError(
-      `redisDenyList: with \`${kind}\` there can be no near copy: nobody would tell it of every change.`,
+      `redisDenyList.nearCopy is not available with \`${kind}\`: Redis would not report every change to this ` +
+        'process. Leave it out.',
     );
   }
   if (option === false || !isPossible) return undefined;

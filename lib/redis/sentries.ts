@@ -90,7 +90,9 @@ export class Sentries {
       undefined,
     );
     if (!written) return; // another process was first
-    this.logger.error('A server of the Redis cluster has lost its entries: a new epoch begins.');
+    this.logger.error(
+      'A server of the Redis cluster has lost its entries: denyList.onLoss applies to every older token.',
+    );
     await this.set(epoch);
   }
 

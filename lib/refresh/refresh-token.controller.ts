@@ -8,22 +8,23 @@ import {
   Res,
   type Type,
   UseGuards,
+  UseInterceptors,
+  VERSION_NEUTRAL,
 } from '@nestjs/common';
-import { type AnyRequest, type AnyResponse, rawResponse } from '../delivery/raw-http.js';
+import { HttpAdapterHost } from '@nestjs/core';
+import type { AnyRequest, AnyResponse } from '../delivery/raw-http.js';
 import { TokenDelivery } from '../delivery/token-delivery.js';
 import { AcceptsRefreshToken } from '../guards/accepts-refresh-token.js';
 import { JwtStateGuard } from '../guards/jwt-state.guard.js';
 import { LeavesReissuing } from '../guards/leaves-reissuing.js';
 import { requestToken } from '../guards/request-token.js';
+import { ErrorHeadersInterceptor } from '../interceptors/error-headers.interceptor.js';
 import { InvalidGrantRequestError, WrongContextError } from '../jwt-state.errors.js';
 import { Reissuer } from '../reissue/reissuer.js';
-import type { IssuedToken, TokenResponse } from '../token/issued-token.js';
+import type { TokenResponse } from '../token/issued-token.js';
 import { TokenMint } from '../token/token-mint.js';
 import { type RefreshCredential, RefreshCredentials } from './refresh-credentials.js';
 import { RefreshTokens } from './refresh-tokens.js';
-
-/** The answer of a token endpoint (RFC 6749 §5.1), without what travels by cookie. */
-type Answer = IssuedToken | Partial<TokenResponse>;
 
 /**
  * `POST /auth/refresh-token`: a new token with claims from the source and a new `exp`. For an access
@@ -34,25 +35,31 @@ type Answer = IssuedToken | Partial<TokenResponse>;
  */
 @Controller()
 @UseGuards(JwtStateGuard)
+@UseInterceptors(ErrorHeadersInterceptor)
 export class RefreshTokenController {
   @Inject(Reissuer) private readonly reissuer!: Reissuer;
   @Inject(RefreshTokens) private readonly refreshTokens!: RefreshTokens | undefined;
   @Inject(RefreshCredentials) private readonly credentials!: RefreshCredentials;
   @Inject(TokenMint) private readonly mint!: TokenMint;
   @Inject(TokenDelivery) private readonly delivery!: TokenDelivery;
+  @Inject(HttpAdapterHost) private readonly host!: HttpAdapterHost;
 
   @Post()
   @HttpCode(200)
   @LeavesReissuing()
   @AcceptsRefreshToken()
-  async refresh(
-    @Req() request: AnyRequest,
-    @Res({ passthrough: true }) response: AnyResponse,
-  ): Promise<Answer> {
+  async refresh(@Req() request: AnyRequest, @Res() response: AnyResponse): Promise<void> {
+    const answer = await this.answerTo(request, response);
+    // Sent here, so that no interceptor of the application wraps it: clients know its form.
+    // With a form of its own: `delivery.body` would add its field to a plain object.
+    this.host.httpAdapter.reply(response, { toJSON: () => answer });
+  }
+
+  private async answerTo(request: AnyRequest, response: AnyResponse): Promise<TokenResponse> {
     if (!this.mint.canSign) throw new NotFoundException();
-    // RFC 6749 §5.1 and §5.2: neither an answer nor a refusal may be kept.
-    rawResponse(response).setHeader('Cache-Control', 'no-store');
-    const credential = this.credentials.read(request);
+    const credential = await this.credentials.read(request, () =>
+      this.delivery.dropFormer(response, 'refresh'),
+    );
     if (credential) return this.exchange(credential, response);
     if (this.credentials.takesAccessTokens) return this.replace(request, response);
     throw new InvalidGrantRequestError('invalid_request', 'This endpoint takes a refresh token.');
@@ -61,37 +68,32 @@ export class RefreshTokenController {
   private async exchange(
     { token, origin }: RefreshCredential,
     response: AnyResponse,
-  ): Promise<Answer> {
-    const byCookie = origin === 'cookie';
+  ): Promise<TokenResponse> {
     const issued = await (this.refreshTokens as RefreshTokens).refresh(token);
-    if (byCookie) {
+    if (origin === 'cookie') {
       this.delivery.stage(response, issued, 'cookie');
-      return this.withoutCookies(issued);
+      return issued.response();
     }
     this.delivery.stageInHeader(response, issued);
-    // Who sends it in the body gets the next one there, though others have a cookie.
-    return { ...issued.toJSON(), refresh_token: issued.refreshToken as string };
+    // A client that sends it in the body gets the next one there, though others have cookies.
+    return issued.response({ access: true, refresh: true });
   }
 
-  private async replace(request: AnyRequest, response: AnyResponse): Promise<Answer> {
+  private async replace(request: AnyRequest, response: AnyResponse): Promise<TokenResponse> {
     const token = requestToken(request);
     if (!token) throw new WrongContextError('The refresh route was reached without JwtStateGuard.');
     const reason = { why: 'refresh', renew: true } as const;
     const issued = await this.reissuer.replace(token.tip, reason, token.presented);
     this.delivery.stage(response, issued, token.origin);
-    return token.origin === 'cookie' ? this.withoutCookies(issued) : issued;
-  }
-
-  /** Scripts that cannot read the cookie must not find its content here. */
-  private withoutCookies(issued: IssuedToken): Partial<TokenResponse> {
-    const { access_token, ...rest } = issued.toJSON();
-    return this.delivery.usesCookie ? rest : { access_token, ...rest };
+    // Scripts that cannot read the cookie must not find its content here.
+    return issued.response({ access: token.origin === 'header' });
   }
 }
 
 /** The controller at another path; a path belongs to a class in Nest. */
 export function refreshControllerAt(path: string): Type<RefreshTokenController> {
-  @Controller(path)
+  // A client asks for it without naming a version of the application's API.
+  @Controller({ path, version: VERSION_NEUTRAL })
   class Configured extends RefreshTokenController {}
   // The name under which Nest logs the route.
   Object.defineProperty(Configured, 'name', { value: RefreshTokenController.name });

@@ -72,6 +72,20 @@ export class RefreshTokens {
     }
   }
 
+  /** Whether the session of this token may still have tokens, by the store itself. */
+  async isAlive(token: VerifiedToken): Promise<boolean> {
+    const { record } = await this.parts.sessions.read(token);
+    const isOver = (error: unknown) =>
+      error instanceof TokenRevokedError || error instanceof DenyListLostError;
+    return this.lookAlive(token, record).then(
+      () => true,
+      (error) => {
+        if (isOver(error)) return false;
+        throw error;
+      },
+    );
+  }
+
   private async exchange(presented: VerifiedToken): Promise<IssuedToken> {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const standing = await this.parts.sessions.read(presented);

@@ -13,7 +13,7 @@ export function carries(
   mint: TokenMint,
 ): boolean {
   // Renewed when it was made: whether that was a second ago does not matter.
-  if (renew && winner.exp < mint.freshExpiry(winner.iat * 1000, winner.auth_time)) return false;
+  if (renew && winner.exp < mint.freshExpiry(winner.iat * 1000, winner)) return false;
   return Object.entries(changes ?? {}).every(([name, value]) =>
     isDeepStrictEqual(winner[name], value),
   );

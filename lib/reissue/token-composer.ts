@@ -47,7 +47,8 @@ export class TokenComposer {
     const scopes = this.denyList.scopesOf(withClaims(predecessor, claims));
     // On a host whose clock is behind, `exp - iat` must not grow beyond what any token may live.
     const issuedAt = Math.max(snapshot.readAt, predecessor.iat * 1000);
-    const isOwn = predecessor.seen.origin === undefined;
+    const { origin, login } = predecessor.seen;
+    const isOwn = origin === undefined;
     const seen = seenBy(
       snapshot,
       scopes,
@@ -60,12 +61,11 @@ export class TokenComposer {
         : undefined,
     );
     return {
-      ...withClaims(predecessor, claims),
-      ...(!isOwn && this.mint.parties),
+      ...withClaims(isOwn ? predecessor : this.ours(predecessor), claims),
       jti: nextTokenId(this.clock.now(), predecessor.jti, request.after),
       iat: toSeconds(issuedAt),
       exp: this.expiryOf(predecessor, issuedAt, request.renew),
-      seen,
+      seen: { ...seen, ...(login && { login }) },
     };
   }
 
@@ -92,13 +92,18 @@ export class TokenComposer {
     throw new TokenRevokedError('The subject of this token may hold no token any more.');
   }
 
+  /** From here on it is a token of this service, and for whom that makes tokens. */
+  private ours({ iss, aud, ...token }: VerifiedToken): VerifiedToken {
+    return { ...token, ...this.mint.parties };
+  }
+
   private expiryOf(predecessor: VerifiedToken, issuedAt: number, renew: boolean): number {
-    const { auth_time, exp, seen } = predecessor;
-    if (renew) return this.mint.freshExpiry(issuedAt, auth_time);
+    const { exp, seen } = predecessor;
+    if (renew) return this.mint.freshExpiry(issuedAt, predecessor);
     // A token from elsewhere may live longer than this service lets any of its own.
     return seen.origin === undefined
       ? exp
-      : Math.min(exp, this.mint.freshExpiry(issuedAt, auth_time));
+      : Math.min(exp, this.mint.freshExpiry(issuedAt, predecessor));
   }
 
   /** Where the answer names a scope whose marks were not read, these are read and it is asked again. */

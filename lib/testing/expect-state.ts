@@ -3,7 +3,7 @@ import type { Claims, VerifiedToken } from '../token/verified-token.js';
 import { TokenIssuer } from '../token-service/token-issuer.js';
 import { compareClaims } from './compare-claims.js';
 import { ExpectationError } from './expectation.error.js';
-import type { TestedApplication } from './token-for.js';
+import type { TestedApplication } from './part-of.js';
 import { kindOf } from './token-kind.js';
 
 /** A token, or what holds one: a `TestToken`, an `IssuedToken`. */

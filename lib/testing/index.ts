@@ -1,10 +1,13 @@
+export { actAs } from './act-as.js';
+export { currentToken } from './current-token.js';
 export { expectNotReissued, expectReissued, reissuedToken } from './expect-reissued.js';
 export { type AnyToken, expectAlive, expectDead, expectStale } from './expect-state.js';
 export { ExpectationError } from './expectation.error.js';
 export { type FaultOptions, TestDenyListFault } from './faults.js';
 export { type JwtStateOverrides, overrideJwtState } from './override-jwt-state.js';
+export type { TestedApplication } from './part-of.js';
 export type { TestResponse } from './responses.js';
 export { TestClock } from './test-clock.js';
 export { TestDenyList } from './test-deny-list.js';
 export { TestToken, type TestTokenExtras } from './test-token.js';
-export { type TestedApplication, type TokenForOptions, tokenFor } from './token-for.js';
+export { type TokenForOptions, tokenFor } from './token-for.js';

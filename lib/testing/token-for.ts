@@ -1,4 +1,3 @@
-import type { INestApplicationContext } from '@nestjs/common';
 import { v7 as uuidv7 } from 'uuid';
 import type { Clock } from '../clock.js';
 import { wholeSeconds } from '../config/checks.js';
@@ -14,10 +13,8 @@ import { nextTokenId } from '../token/token-id.js';
 import { toSeconds } from '../token/token-mint.js';
 import type { Claims, ReservedClaims, Seen, VerifiedToken } from '../token/verified-token.js';
 import { SessionStarter } from '../token-service/session-starter.js';
+import { partOf, type TestedApplication } from './part-of.js';
 import { TestToken } from './test-token.js';
-
-/** An application, a `TestingModule` or a `ModuleRef`. */
-export type TestedApplication = Pick<INestApplicationContext, 'get'>;
 
 /** Another token than the one that a log-in would bring now. */
 export interface TokenForOptions {
@@ -53,7 +50,7 @@ type Session = Pick<ReservedClaims, 'sid'> &
  * await request(app.getHttpServer()).get('/me').set(old.header).expect(401);
  * ```
  * @throws JwtStateConfigError where the application only verifies, or has no `JwtStateModule`
- * @throws TokenRevokedError when the claims source gives this subject no token
+ * @throws SubjectRefusedError when the claims source gives this subject no token
  * @throws ClaimsInvalidError, DenyListUnavailableError
  * @publicApi
  */
@@ -86,7 +83,10 @@ export async function tokenFor<C extends Claims = Claims>(
   const token: VerifiedToken = {
     ...logIn.claims,
     iat,
-    exp: options.expiresIn === undefined ? mint.freshExpiry(then, authTime) : iat + lifetime / 1000,
+    exp:
+      options.expiresIn === undefined
+        ? mint.freshExpiry(then, { auth_time: authTime, seen: logIn.claims.seen })
+        : iat + lifetime / 1000,
     auth_time: authTime,
     sid: session?.sid ?? uuidv7({ msecs: then }),
     jti: nextTokenId(then, session?.jti),
@@ -133,14 +133,4 @@ function merged(subject: Seen, session: Seen): Seen {
     ...(stale.length > 0 && { stale }),
     ...(until < Infinity && { until }),
   };
-}
-
-function partOf<T>(app: TestedApplication, token: symbol): T {
-  try {
-    return app.get<T>(token, { strict: false });
-  } catch {
-    throw new JwtStateConfigError(
-      'There is no JwtStateModule in this application, or it has not been compiled yet.',
-    );
-  }
 }

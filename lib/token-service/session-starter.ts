@@ -6,7 +6,7 @@ import type { EventSink } from '../events/token-events.js';
 import {
   ClaimsInvalidError,
   ClaimsUnavailableError,
-  TokenRevokedError,
+  SubjectRefusedError,
 } from '../jwt-state.errors.js';
 import type { ClaimsReader } from '../token/claims-reader.js';
 import type { IssuedToken } from '../token/issued-token.js';
@@ -14,6 +14,7 @@ import { nextTokenId } from '../token/token-id.js';
 import { type TokenMint, toSeconds } from '../token/token-mint.js';
 import { isIdentifier } from '../token/token-rules.js';
 import type { Claims, VerifiedToken } from '../token/verified-token.js';
+import { type LogInOptions, termsOf } from './log-in-options.js';
 
 /**
  * A log-in that has begun: the marks were read, so that a change which happens from now on is news
@@ -48,13 +49,19 @@ export class SessionStarter {
     );
   }
 
-  async start(context: IssueContext, given: Claims | undefined): Promise<IssuedToken> {
+  async start(
+    context: IssueContext,
+    given: Claims | undefined,
+    options?: LogInOptions,
+  ): Promise<IssuedToken> {
     const { subject } = context;
     const { claims, snapshot } = await this.readClaims(context, given);
     const now = this.clock.now();
     const authTime = toSeconds(snapshot.readAt);
     const sid = uuidv7({ msecs: now });
     const scopes = this.denyList.scopesAtLogin(subject, claims);
+    const login = termsOf(options, authTime);
+    const seen = { ...seenBy(snapshot, scopes), ...(login && { login }) };
     const access: VerifiedToken = {
       ...claims,
       ...this.mint.parties,
@@ -63,8 +70,8 @@ export class SessionStarter {
       jti: nextTokenId(now),
       auth_time: authTime,
       iat: authTime,
-      exp: this.mint.freshExpiry(snapshot.readAt, authTime),
-      seen: seenBy(snapshot, scopes),
+      exp: this.mint.freshExpiry(snapshot.readAt, { auth_time: authTime, seen }),
+      seen,
     };
     const issued = this.mint.sign(access, this.mint.refreshTokenFor(access));
     const refreshJti = issued.refreshClaims?.jti;
@@ -81,7 +88,7 @@ export class SessionStarter {
     for (let attempt = 0; attempt < 2; attempt++) {
       const read = this.claims.hasSource ? await this.claims.read(subject, undefined) : {};
       if (read === null) {
-        throw new TokenRevokedError('This account may hold no token.');
+        throw new SubjectRefusedError();
       }
       const claims = { ...read, ...given };
       const missing = missingScopes(this.denyList.scopesAtLogin(subject, claims), snapshot.scopes);

@@ -1,6 +1,11 @@
 import type { StagedDeliveries } from '../delivery/staged-deliveries.js';
 import type { DenyList } from '../deny-list/deny-list.js';
-import { ForeignTokenError, InvalidGrantError, NoSigningKeyError } from '../jwt-state.errors.js';
+import {
+  ForeignTokenError,
+  InvalidGrantError,
+  NoSigningKeyError,
+  TokenInvalidError,
+} from '../jwt-state.errors.js';
 import type { RefreshTokens } from '../refresh/refresh-tokens.js';
 import { currentHandlerScope } from '../reissue/handler-scope.js';
 import type { Reissuer } from '../reissue/reissuer.js';
@@ -10,7 +15,14 @@ import { signedToken } from '../token/effective-token.js';
 import type { IssuedToken } from '../token/issued-token.js';
 import type { TokenMint } from '../token/token-mint.js';
 import { isRefreshToken, type TokenVerifier } from '../token/token-verifier.js';
-import type { Claims, ReservedClaims, VerifiedToken } from '../token/verified-token.js';
+import {
+  type Claims,
+  isVerifiedToken,
+  type ReservedClaims,
+  type VerifiedToken,
+} from '../token/verified-token.js';
+import type { LogInOptions } from './log-in-options.js';
+import { about } from './refusals.js';
 import { IssueContext, type SessionStarter } from './session-starter.js';
 
 /** @internal What the service is put together from. */
@@ -27,6 +39,17 @@ export interface TokenServiceParts {
   readonly scopeClaims: readonly string[];
   readonly refreshesAccessTokens: boolean;
   readonly renew: boolean;
+}
+
+/** What is known of a token that is to be verified. */
+export interface VerifySettings {
+  /**
+   * It is the token by which this request says who sends it, found where the guard does not look: a refusal that
+   * leaves the handler is a 401, as the guard's.
+   *
+   * @default false
+   */
+  readonly own?: boolean;
 }
 
 /**
@@ -54,23 +77,41 @@ export class TokenIssuer<C extends Claims = Claims> {
    * use {@link begin} first, where that matters.
    *
    * @param subject the user's id; numbers are kept as strings
+   * @param options what this log-in decides for its session: "remember me", a shorter life
    * @example
    * ```ts
    * return this.tokens.issue(user.id, { plan: user.plan });
    * ```
-   * @throws TokenRevokedError when the claims source gives this subject no token
+   * @example
+   * ```ts
+   * const forADay = { persistent: false, maxAge: '1d' } as const;
+   * const issued = await this.tokens.issue(user.id, {}, remember ? undefined : forADay);
+   * ```
+   * @throws SubjectRefusedError when the claims source gives this subject no token
    * @throws ClaimsInvalidError for reserved names and values JSON cannot carry
    * @throws TokenTooLargeError, ClaimsUnavailableError, NoSigningKeyError
    */
-  issue(subject: string | number, claims?: Partial<C>): Promise<IssuedToken<C>>;
+  issue(
+    subject: string | number,
+    claims?: Partial<C>,
+    options?: LogInOptions,
+  ): Promise<IssuedToken<C>>;
   /** A log-in that has begun: see {@link begin}. */
-  issue(context: IssueContext, claims?: Partial<C>): Promise<IssuedToken<C>>;
-  async issue(to: string | number | IssueContext, claims?: Partial<C>): Promise<IssuedToken<C>> {
+  issue(
+    context: IssueContext,
+    claims?: Partial<C>,
+    options?: LogInOptions,
+  ): Promise<IssuedToken<C>>;
+  async issue(
+    to: string | number | IssueContext,
+    claims?: Partial<C>,
+    options?: LogInOptions,
+  ): Promise<IssuedToken<C>> {
     this.#requireSigningKey();
     const { starter } = this.#parts;
     const checked = claims && checkedClaims('claims given to issue()', claims);
     const context = to instanceof IssueContext ? to : await starter.begin(to, checked);
-    return (await starter.start(context, checked)) as IssuedToken<C>;
+    return (await starter.start(context, checked, options)) as IssuedToken<C>;
   }
 
   /**
@@ -110,14 +151,18 @@ export class TokenIssuer<C extends Claims = Claims> {
    */
   async reissue(current: ReservedClaims, changes?: Partial<C>): Promise<IssuedToken<C>> {
     this.#requireSigningKey();
-    const checked = changes && checkedClaims('changes given to reissue()', changes);
+    const checked = changes && checkedClaims('changes given to reissue()', changes, 'changes');
     const scope = currentHandlerScope();
-    const token = current as VerifiedToken;
+    if (!isVerifiedToken(current)) return about({ sid: '' }, refuseUnverified);
+    const token: VerifiedToken = current;
     if (token.seen.origin === 'foreign') throw new ForeignTokenError();
     if (scope?.covers(token)) return scope.stage(checked) as IssuedToken<C>;
     const { reissuer, renew } = this.#parts;
     const request = { why: 'request', changes: checked, renew } as const;
-    return (await reissuer.replace(signedToken(token), request)) as IssuedToken<C>;
+    const issued = await about({ sid: token.sid }, () =>
+      reissuer.replace(signedToken(token), request),
+    );
+    return issued as IssuedToken<C>;
   }
 
   /**
@@ -151,16 +196,28 @@ export class TokenIssuer<C extends Claims = Claims> {
    * answers with its successor's claims; a stale one is refused, since there is no response to
    * put a new one into.
    *
+   * Over HTTP an error that leaves the handler is a 401 only where the token is the request's own, as the guard
+   * finds it; else 422 `INVALID_TARGET`, or the client would take it for a verdict on its own token.
+   *
+   * @example A guard of your own, whose token comes by the query:
+   * ```ts
+   * request.user = await this.tokens.verify(request.query.access_token, { own: true });
+   * ```
    * @throws TokenInvalidError, TokenExpiredError, TokenRevokedError, TokenSupersededError,
    *   TokenStaleError, DenyListLostError
    */
-  async verify(token: string): Promise<VerifiedToken<C>> {
+  async verify(token: string, { own = false }: VerifySettings = {}): Promise<VerifiedToken<C>> {
     const { verifier, resolver } = this.#parts;
-    const { current } = await resolver.resolve(await verifier.verify(token), 'refuse');
+    const verify = async () => resolver.resolve(await verifier.verify(token), 'refuse');
+    const { current } = await (own ? verify() : about({ text: token }, verify));
     return current as VerifiedToken<C>;
   }
 
   #requireSigningKey(): void {
     if (!this.#parts.mint.canSign) throw new NoSigningKeyError();
   }
+}
+
+async function refuseUnverified(): Promise<never> {
+  throw new TokenInvalidError('reissue() takes what @CurrentToken() or verify() gave');
 }

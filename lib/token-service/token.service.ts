@@ -25,7 +25,8 @@ export class TokenService<C extends Claims = Claims> extends TokenIssuer<C> {
   /**
    * Ends sessions: all tokens made until now, at the next request of each.
    *
-   * - a token (as text or verified; an expired one too): its session, the log-out
+   * - a verified token, or `{ token }` with its text (an expired one too; a refresh token will do): its
+   *   session, the log-out
    * - `{ sid }`: that session
    * - `{ sub }`: every session of the subject, "log out everywhere"; a new log-in works at once
    * - `{ sub, except: token }`: all but the caller's own, "log out my other devices"
@@ -37,7 +38,8 @@ export class TokenService<C extends Claims = Claims> extends TokenIssuer<C> {
    * await this.tokens.revoke({ sub: token.sub, except: token });
    * ```
    * @throws DenyListUnavailableError when the store did not confirm: the sessions may live on
-   * @throws InvalidTargetError, TokenInvalidError
+   * @throws InvalidTargetError for what names no scope, and for a token that is not valid: 422, and no 401,
+   *   which would tell the client of whoever asks that its own token is of no use
    */
   async revoke(target: RevokeTarget): Promise<void> {
     const { denyList, staged, verifier, scopeClaims } = this.#parts;

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { stringify } from 'uuid';
 import { TokenInvalidError } from '../jwt-state.errors.js';
+import { DEEPEST_CLAIMS, isDeeperThan } from './json-value.js';
 import { checkClaims, isIdentifier, isTime, type TokenRules } from './token-rules.js';
 import type { VerifiedToken } from './verified-token.js';
 
@@ -34,6 +35,8 @@ export function adopt(
   now: number,
   options?: { ignoreExpiration?: boolean },
 ): VerifiedToken {
+  // What a successor could not carry (`checkedClaims`) is not taken in either.
+  if (isDeeperThan(DEEPEST_CLAIMS, payload)) throw new TokenInvalidError('it is nested too deeply');
   const named = settings.origin === 'legacy' ? legacy(payload, settings) : foreign(payload);
   const token = checkClaims(
     { ...named, sub: subjectOf(payload, settings), seen: { epoch: '' } },

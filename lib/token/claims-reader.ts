@@ -1,6 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { ClaimsInvalidError, ClaimsUnavailableError } from '../jwt-state.errors.js';
 import type { ClaimsSource } from '../jwt-state.options.js';
+import { jsonValue } from './json-value.js';
 import { type Claims, RESERVED_CLAIMS, type VerifiedToken } from './verified-token.js';
 
 /**
@@ -52,9 +53,13 @@ export class ClaimsReader {
   }
 }
 
-/** Claims as they will come out of the token: through JSON once, with no name that it cannot have. */
-export function checkedClaims(origin: string, given: object): Claims {
-  const claims = throughJson(origin, given);
+/**
+ * Claims as they will come out of the token: in JSON, with no name that it cannot have.
+ *
+ * @param path what they are called where one of their values is named
+ */
+export function checkedClaims(origin: string, given: object, path = 'claims'): Claims {
+  const claims = jsonValue(given, path);
   if (typeof claims !== 'object' || claims === null || Array.isArray(claims)) {
     throw new ClaimsInvalidError(`The ${origin} must give an object of claims.`);
   }
@@ -74,12 +79,4 @@ export function signable(origin: string, claims: Claims): Claims {
   throw new ClaimsInvalidError(
     `The ${origin} may not name a claim ${names.join(', ')}: that is the name of a member of every object.`,
   );
-}
-
-function throughJson(origin: string, given: unknown): unknown {
-  try {
-    return JSON.parse(JSON.stringify(given));
-  } catch {
-    throw new ClaimsInvalidError(`The ${origin} gave claims that JSON cannot carry.`);
-  }
 }

@@ -4,6 +4,8 @@ import type { Claims, VerifiedToken } from './verified-token.js';
 
 interface Content {
   readonly accessToken: string;
+  /** Whether the JSON answer holds it; else a cookie does. */
+  readonly inBody: boolean;
   readonly claims: VerifiedToken;
   readonly expiresIn: number;
   readonly refresh?: RefreshContent;
@@ -17,9 +19,10 @@ interface RefreshContent {
   readonly inBody: boolean;
 }
 
-/** What a token endpoint answers (RFC 6749 §5.1). */
+/** What a token endpoint answers (RFC 6749 §5.1), without what travels by cookie. */
 export interface TokenResponse {
-  access_token: string;
+  /** Unless it travels by cookie (`delivery.cookie`). */
+  access_token?: string;
   token_type: 'Bearer';
   /** Seconds. */
   expires_in: number;
@@ -29,8 +32,8 @@ export interface TokenResponse {
 
 /**
  * A signed token, with the refresh token of its session where there is a new one. As JSON it is the
- * answer of a token endpoint (RFC 6749 §5.1), so a log-in route can return it as it is; printed to a
- * log it shows its ids and never the token.
+ * answer of a token endpoint (RFC 6749 §5.1), so a log-in route can return it as it is; what travels by
+ * cookie is not in it. Printed to a log it shows its ids and never the token.
  *
  * @example
  * ```ts
@@ -45,7 +48,7 @@ export interface TokenResponse {
  */
 export class IssuedToken<C extends Claims = Claims> {
   /** The same as {@link accessToken}, under its name in the answer. */
-  declare readonly access_token: string;
+  declare readonly access_token?: string;
   declare readonly token_type: 'Bearer';
   declare readonly expires_in: number;
   declare readonly refresh_token?: string;
@@ -89,18 +92,21 @@ export class IssuedToken<C extends Claims = Claims> {
 
   /** @throws TokenNotReadyError inside a `@ReissuesToken()` handler */
   toJSON(): TokenResponse {
-    const { refresh } = this.#read();
-    if (refresh && !refresh.inBody && !this.#isDelivered) warnOfLostCookie();
-    return this.#response();
+    const { inBody, refresh } = this.#read();
+    const usesCookie = !inBody || refresh?.inBody === false;
+    if (usesCookie && !this.#isDelivered) warnOfLostCookie();
+    return this.response();
   }
 
-  #response(): TokenResponse {
-    const { accessToken, expiresIn, refresh } = this.#read();
+  /** @internal The answer with other tokens in it than those that do not travel by cookie. */
+  response(shows: { access?: boolean; refresh?: boolean } = {}): TokenResponse {
+    const { accessToken, expiresIn, inBody, refresh } = this.#read();
+    const { access = inBody, refresh: showsRefresh = refresh?.inBody } = shows;
     return {
-      access_token: accessToken,
+      ...(access && { access_token: accessToken }),
       token_type: 'Bearer',
       expires_in: expiresIn,
-      ...(refresh?.inBody && { refresh_token: refresh.token }),
+      ...(refresh && showsRefresh && { refresh_token: refresh.token }),
     };
   }
 
@@ -123,7 +129,7 @@ export class IssuedToken<C extends Claims = Claims> {
   /** Fields of its own as well: serialisers that do not know `toJSON` (class-transformer) see these. */
   #fill(content: Content): void {
     this.#content = content;
-    Object.assign(this, this.#response());
+    Object.assign(this, this.response());
   }
 
   #read(): Content {
@@ -134,12 +140,12 @@ export class IssuedToken<C extends Claims = Claims> {
 
 let hasWarned = false;
 
-/** A log-in route that returns the token and does nothing else: its session ends with the first `exp`. */
+/** A log-in route that returns the token and does nothing else: its client never gets the cookie. */
 function warnOfLostCookie(): void {
   if (hasWarned) return;
   hasWarned = true;
   new Logger('JwtStateModule').warn(
-    'A refresh token that travels by cookie was not delivered: the session cannot be refreshed. Call ' +
-      'TokenDelivery.deliver(response, issued) in the route that issues it.',
+    'A token that travels by cookie was not delivered, and is not in the JSON: the client never gets it. ' +
+      'Call TokenDelivery.deliver(response, issued) in the route that issues it.',
   );
 }

@@ -1,4 +1,6 @@
+import { isUtf8 } from 'node:buffer';
 import { TokenInvalidError } from '../jwt-state.errors.js';
+import { DEEPEST_CLAIMS, isDeeperThan } from './json-value.js';
 
 /** A JWT taken apart. Nothing of it has been checked but its form. */
 export interface TokenForm {
@@ -11,6 +13,8 @@ export interface TokenForm {
 }
 
 const COMPACT = /^[\w-]+\.[\w-]+\.[\w-]+$/;
+/** Refresh tokens and records hold claims, some levels down. */
+const DEEPEST = DEEPEST_CLAIMS + 8;
 /** Header members that bring a key along, or point at one (RFC 7515 §4.1): never followed. */
 const FOREIGN_KEYS = ['jku', 'jwk', 'x5u', 'x5c'] as const;
 
@@ -24,8 +28,10 @@ export function readForm(token: string): TokenForm {
   if (typeof token !== 'string' || !COMPACT.test(token)) {
     throw new TokenInvalidError('it is not a signed JWT');
   }
-  const [header, payload] = token.split('.', 2).map(decodePart);
-  if (!header || !payload) throw new TokenInvalidError('it is not a signed JWT');
+  const [head = '', body = '', signature = ''] = token.split('.');
+  const [header, payload] = [decodePart(head), decodePart(body)];
+  if (!header || !payload || !bytesOf(signature))
+    throw new TokenInvalidError('it is not a signed JWT');
   if ('crit' in header) throw new TokenInvalidError('it demands an extension (crit)');
   if (FOREIGN_KEYS.some((name) => name in header)) {
     throw new TokenInvalidError('it brings its own key');
@@ -33,13 +39,22 @@ export function readForm(token: string): TokenForm {
   return { alg: header.alg, kid: header.kid, type: normaliseType(header.typ), payload };
 }
 
+/** JSON in UTF-8 (RFC 7515 §5.2), nested no deeper than what comes after this can walk. */
 function decodePart(part: string): Record<string, unknown> | undefined {
+  const bytes = bytesOf(part);
+  if (!bytes || !isUtf8(bytes)) return undefined;
   try {
-    const value: unknown = JSON.parse(Buffer.from(part, 'base64url').toString('utf8'));
-    return isObject(value) ? value : undefined;
+    const value: unknown = JSON.parse(bytes.toString('utf8'));
+    return isObject(value) && !isDeeperThan(DEEPEST, value) ? value : undefined;
   } catch {
     return undefined;
   }
+}
+
+/** Node decodes what nobody encodes like that: a character too many, bits that say nothing (RFC 4648 §3.5). */
+function bytesOf(part: string): Buffer | undefined {
+  const bytes = Buffer.from(part, 'base64url');
+  return bytes.toString('base64url') === part ? bytes : undefined;
 }
 
 /** Media types are compared without case and with `application/` optional (RFC 7515 §4.1.9). */

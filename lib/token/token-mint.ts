@@ -5,7 +5,7 @@ import { sealRefreshToken } from './refresh-token-form.js';
 import { nextTokenId, timeOfTokenId, tokenIdAt } from './token-id.js';
 import type { TokenSigner } from './token-signer.js';
 import { ACCESS_TOKEN_TYPE, REFRESH_TOKEN_TYPE } from './token-types.js';
-import type { ReservedClaims, VerifiedToken } from './verified-token.js';
+import type { ReservedClaims, Seen, VerifiedToken } from './verified-token.js';
 
 /** What `seen.prev`, a UUID, takes in the text of a token. */
 const PREV_LENGTH = 64;
@@ -22,10 +22,18 @@ export interface MintSettings {
   /** Milliseconds, whole seconds. */
   readonly lifetime: number;
   readonly sessionMaxAge: number;
+  /** Whether access tokens are in JSON answers: unless a cookie carries them. */
+  readonly inBody: boolean;
   /** Where sessions have refresh tokens; `inBody` unless a cookie carries them. */
   readonly refreshTokens: RefreshTokenSettings | undefined;
   /** The largest token a client can send back, in bytes. */
   readonly sizeLimit: number;
+}
+
+/** What of a token says how long its session may last. */
+export interface SessionBounds {
+  readonly auth_time: number;
+  readonly seen: Pick<Seen, 'login'>;
 }
 
 /** Signs tokens, and knows what each of them gets: times, parties, a size. */
@@ -45,12 +53,13 @@ export class TokenMint {
    *
    * @throws SessionExpiredError when that has passed
    */
-  freshExpiry(readAt: number, authTime: number): number {
-    return this.expiryOf(this.settings.lifetime, readAt, authTime);
+  freshExpiry(readAt: number, session: SessionBounds): number {
+    return this.expiryOf(this.settings.lifetime, readAt, session);
   }
 
-  private expiryOf(lifetime: number, readAt: number, authTime: number): number {
-    const end = authTime + this.settings.sessionMaxAge / 1000;
+  private expiryOf(lifetime: number, readAt: number, { auth_time, seen }: SessionBounds): number {
+    const oldest = auth_time + this.settings.sessionMaxAge / 1000;
+    const end = Math.min(oldest, seen.login?.end ?? oldest);
     if (end * 1000 <= readAt) throw new SessionExpiredError();
     return Math.min(toSeconds(readAt) + lifetime / 1000, end);
   }
@@ -69,6 +78,7 @@ export class TokenMint {
   sign(claims: VerifiedToken, refresh?: VerifiedToken): IssuedToken {
     return new IssuedToken({
       accessToken: within(this.settings.sizeLimit, this.signer.sign(claims, ACCESS_TOKEN_TYPE)),
+      inBody: this.settings.inBody,
       claims,
       expiresIn: this.secondsLeft(claims),
       ...(refresh && { refresh: this.signRefreshToken(refresh) }),
@@ -94,7 +104,7 @@ export class TokenMint {
       ...(predecessor && { prev: predecessor.jti }),
     };
     const jti = nextTokenId(this.clock.now(), predecessor?.jti);
-    const exp = this.expiryOf(refreshTokens.lifetime, access.iat * 1000, access.auth_time);
+    const exp = this.expiryOf(refreshTokens.lifetime, access.iat * 1000, access);
     return { ...access, jti, exp, seen };
   }
 

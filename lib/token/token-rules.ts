@@ -3,10 +3,15 @@ import { TokenExpiredError, TokenInvalidError } from '../jwt-state.errors.js';
 import { isObject } from './token-form.js';
 import type { Seen, VerifiedToken } from './verified-token.js';
 
+/** Says that it does not matter who a token is from, or for. */
+export const ANY = '*';
+
 /** What a token is held against. */
 export interface TokenRules {
+  /** `undefined`: it may name none; see {@link ANY}. */
   readonly issuer: string | undefined;
-  readonly audience: readonly string[] | undefined;
+  /** `undefined`: it may name none; {@link ANY} alone: whatever it names. */
+  readonly audience: readonly string[] | typeof ANY | undefined;
   /** Milliseconds. */
   readonly clockTolerance: number;
   /** Milliseconds; see `denyList.longestLifetime`. */
@@ -53,21 +58,21 @@ function checkScopes(token: VerifiedToken, rules: TokenRules): void {
   for (const name of rules.scopeClaims) {
     const value = token[name];
     const values: unknown[] = Array.isArray(value) ? value : [value ?? 'none'];
-    if (!values.every((item) => isIdentifier(item) || Number.isFinite(item))) {
+    if (!values.every((item) => isIdentifier(item) || isScopeNumber(item))) {
       throw new TokenInvalidError(`its ${name} is not an id`);
     }
   }
 }
 
-function checkParties(token: VerifiedToken, rules: TokenRules): void {
-  if (rules.issuer !== undefined && token.iss !== rules.issuer) {
+/** A service that has no name is nobody's audience (RFC 7519 §4.1.3), and has no issuer to be from. */
+function checkParties({ iss, aud }: VerifiedToken, { issuer, audience }: TokenRules): void {
+  if (issuer !== ANY && iss !== issuer) {
     throw new TokenInvalidError('it is from another issuer');
   }
-  if (rules.audience !== undefined) {
-    const audience: unknown[] = Array.isArray(token.aud) ? token.aud : [token.aud];
-    if (!rules.audience.some((name) => audience.includes(name))) {
-      throw new TokenInvalidError('it is for another audience');
-    }
+  if (audience === ANY || (audience === undefined && aud === undefined)) return;
+  const named: unknown[] = Array.isArray(aud) ? aud : [aud];
+  if (!audience?.some((name) => named.includes(name))) {
+    throw new TokenInvalidError('it is for another audience');
   }
 }
 
@@ -100,7 +105,16 @@ function isSeen(value: unknown): value is Seen {
     isIdList(value.stale) &&
     isIdList(value.revoked) &&
     (value.until === undefined || isTime(value.until)) &&
-    (value.prev === undefined || isIdentifier(value.prev))
+    (value.prev === undefined || isIdentifier(value.prev)) &&
+    (value.login === undefined || isLogIn(value.login))
+  );
+}
+
+function isLogIn(value: unknown): boolean {
+  return (
+    isObject(value) &&
+    (value.end === undefined || isTime(value.end)) &&
+    (value.persistent === undefined || typeof value.persistent === 'boolean')
   );
 }
 
@@ -113,6 +127,11 @@ function isIdList(value: unknown): boolean {
 /** Not empty, and text that UTF-8 can carry: a lone surrogate or a NUL is nobody's id. */
 export function isIdentifier(value: unknown): value is string {
   return typeof value === 'string' && value !== '' && value.isWellFormed() && !value.includes('\0');
+}
+
+/** What is told from its neighbours: beyond 2^53 many whole numbers are one. */
+export function isScopeNumber(value: unknown): value is number {
+  return Number.isFinite(value) && (Number.isSafeInteger(value) || !Number.isInteger(value));
 }
 
 /** A NumericDate (RFC 7519 §2) within what arithmetic keeps exact. */

@@ -45,7 +45,8 @@ export class TokenVerifier {
 
   /** An access token. @throws TokenInvalidError, TokenExpiredError, KeysUnavailableError */
   async verify(token: string, options?: VerifyOptions): Promise<VerifiedToken> {
-    const known = options === undefined ? this.recall(token) : undefined;
+    const isText = typeof token === 'string';
+    const known = isText && options === undefined ? this.recall(token) : undefined;
     if (known) return known;
     const candidate = this.inspect(token);
     return this.accept(await this.checkSignature(token, candidate), candidate, options);

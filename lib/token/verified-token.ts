@@ -27,11 +27,21 @@ export interface Seen {
   readonly gen?: number;
   /** Of a refresh token: the `jti` of the one whose use has brought it. */
   readonly prev?: string;
+  /** What the log-in has decided for all tokens of its session. */
+  readonly login?: LogInTerms;
   /**
    * Set on tokens that this module did not make and that have seen nothing: `legacy` is one of the
    * application's own from before, `foreign` another issuer's. Never in a signed token.
    */
   readonly origin?: 'legacy' | 'foreign';
+}
+
+/** Kept from token to token, since a refresh knows of the log-in only what its token says. */
+export interface LogInTerms {
+  /** When the session ends, in seconds since the epoch, if before `session.maxAge`. */
+  readonly end?: number;
+  /** Whether its cookies outlive the browser. */
+  readonly persistent?: boolean;
 }
 
 /** The claims that belong to this module: neither claims source nor changes can set them. */
@@ -70,6 +80,11 @@ export interface ReservedClaims {
  * @publicApi
  */
 export type VerifiedToken<C extends Claims = Claims> = ReservedClaims & Readonly<C>;
+
+/** By its looks: whether it was verified cannot be seen. */
+export function isVerifiedToken(value: unknown): value is VerifiedToken {
+  return typeof value === 'object' && value !== null && 'jti' in value && 'seen' in value;
+}
 
 export const RESERVED_CLAIMS: ReadonlySet<string> = new Set([
   'iss',

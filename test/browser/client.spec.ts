@@ -145,8 +145,153 @@ describe('The client in a browser', () => {
     const [one, two] = [await tab('memory'), await tab('memory')];
     await logIn(one);
     await settled(two, 'sub', 'alice');
+    // A page that was loaded anew says hello, and is heard from then on.
     await load(two, 'memory');
-    expect(await sub(two)).toBeUndefined();
+    await settled(two, 'sub', 'alice');
+    await app.change('alice', { plan: 'premium' });
+    expect(await get(two)).toBe(200);
+    await settled(one, 'plan', 'premium');
+    await two.evaluate(() => tokenClient.signOut());
+    await one.waitForFunction(() => globalThis.reasonsTold.length > 0);
+    expect(await told(one)).toEqual(['SIGNED_OUT']);
+  });
+
+  describe('with a refresh cookie and no storage', () => {
+    const COOKIE: Partial<JwtStateOptions> = { refresh: { tokens: { cookie: { secure: false } } } };
+    const cookieTab = async () => {
+      const page = await tab('memory');
+      await page.evaluate(() => {
+        tokenClient.close();
+        globalThis.tokenClient = createTokenClient({
+          refresh: { ahead: false, cookie: true },
+          onSignedOut: (reason) => globalThis.reasonsTold.push(reason),
+        });
+      });
+      return page;
+    };
+
+    it('follows a new user, whom an old page does not sign out', async () => {
+      await start(COOKIE);
+      const [one, two] = [await cookieTab(), await cookieTab()];
+      await logIn(one);
+      await settled(two, 'sub', 'alice');
+      const three = await cookieTab();
+      await logIn(three, 'bob');
+      for (const page of [one, two]) await settled(page, 'sub', 'bob');
+      expect(await get(one)).toBe(200);
+      for (const page of [one, two, three])
+        expect([await sub(page), await told(page)]).toEqual(['bob', []]);
+    });
+
+    it('asks whose cookie it is where the browser brings a page back', async () => {
+      await start(COOKIE);
+      const page = await cookieTab();
+      await logIn(page);
+      // Another user has logged in with a page that is gone.
+      await page.evaluate(async () => {
+        const headers = { 'content-type': 'application/json' };
+        await fetch('login', { method: 'POST', headers, body: '{"user":"bob"}' });
+        const restored = new Event('pageshow');
+        Object.defineProperty(restored, 'persisted', { value: true });
+        (globalThis as unknown as EventTarget).dispatchEvent(restored);
+      });
+      await page.waitForFunction(() => globalThis.reasonsTold.length > 0);
+      expect(await told(page)).toEqual(['SESSION_REPLACED']);
+      expect(await sub(page)).toBeUndefined();
+    });
+  });
+
+  it('looks into its storage where the browser brings a page back', async () => {
+    await start();
+    const page = await tab('local storage');
+    await logIn(page);
+    await page.evaluate(() => {
+      const { localStorage } = globalThis as unknown as { localStorage: Record<string, string> };
+      const [key = ''] = Object.keys(localStorage);
+      const now = Date.now() + 1_000;
+      localStorage[key] = JSON.stringify({ turn: now, at: now, out: 'SIGNED_OUT', sid: '~' });
+      const restored = new Event('pageshow');
+      Object.defineProperty(restored, 'persisted', { value: true });
+      (globalThis as unknown as EventTarget).dispatchEvent(restored);
+    });
+    expect(await told(page)).toEqual(['SIGNED_OUT']);
+  });
+
+  it('refreshes where it did before, whatever <base> is injected', async () => {
+    await start();
+    const foreign = await HttpProxy.to(app.url);
+    const page = await tab('memory');
+    await logIn(page);
+    const isRefreshed = await page.evaluate((href) => {
+      // biome-ignore lint/suspicious/noExplicitAny: the page has a document, and this file no DOM types
+      const { document } = globalThis as any;
+      document.querySelector('base').href = href;
+      return tokenClient.refresh();
+    }, foreign.url);
+    expect(isRefreshed).toBe(true);
+    expect(foreign.seen).toEqual([]);
+    await foreign.close();
+  });
+
+  it('begins in a frame that may use neither storage, locks nor cookies', async () => {
+    await start();
+    const page = await tab('memory');
+    const result = await page.evaluate(async (source) => {
+      // biome-ignore lint/suspicious/noExplicitAny: the page has a document, and this file no DOM types
+      const { document, window } = globalThis as any;
+      const frame = document.createElement('iframe');
+      frame.sandbox = 'allow-scripts';
+      frame.srcdoc = `<script type="module">${source}
+        const client = createTokenClient({
+          baseUrl: ${JSON.stringify(document.baseURI)},
+          storage: () => localStorage,
+          fetch: async () => Response.json({ access_token: 'e30.eyJzaWQiOiJzIiwianRpIjoiaiIsInNlZW4iOnt9fQ.x' }),
+          refresh: { cookie: true },
+        });
+        parent.postMessage([await client.refresh(), client.claims()?.sid], '*');
+      </script>`;
+      const said = new Promise((resolve) => {
+        window.addEventListener('message', ({ data }: { data: unknown }) => resolve(data));
+      });
+      document.body.append(frame);
+      return said;
+    }, script);
+    expect(result).toEqual([true, 's']);
+  });
+
+  it('does not show one user what the browser has kept of another', async () => {
+    await start({}, (nest) => {
+      nest.use((_: IncomingMessage, response: ServerResponse, next: () => void) => {
+        response.setHeader('Cache-Control', 'max-age=600');
+        next();
+      });
+    });
+    const page = await tab('memory');
+    const me = () =>
+      page.evaluate(
+        async () => ((await (await tokenClient.fetch('me')).json()) as { sub: string }).sub,
+      );
+    await logIn(page);
+    expect([await me(), await me()]).toEqual(['alice', 'alice']);
+    await logIn(page, 'bob');
+    expect(await me()).toBe('bob');
+  });
+
+  it('takes no CSRF header along to where a redirect leads', async () => {
+    await start();
+    const foreign = await HttpProxy.to(app.url);
+    const page = await tab('memory');
+    proxy.answer('/form', 307, { location: `${foreign.url}/form` });
+    const type = await page.evaluate(async () => {
+      globalThis.tokenClient = createTokenClient({
+        name: 'csrf',
+        csrf: (headers) => headers.set('x-csrf', 'of this page'),
+      });
+      return (await tokenClient.fetch('form', { method: 'POST' })).type;
+    });
+    expect(type).toBe('opaqueredirect');
+    expect(foreign.seen).toEqual([]);
+    await foreign.close();
   });
 
   it('refreshes once for three tabs, by Web Locks', async () => {

@@ -449,8 +449,33 @@ describe('To whom the client shows the token', () => {
     expect(client.told.signedOut).toEqual([]);
   });
 
-  it('needs to know where it is', () => {
-    expect(() => createTokenClient()).toThrow('Invalid URL');
+  it.each<[string, object, RegExp]>([
+    ['no page and no baseUrl', {}, /^baseUrl is missing/],
+    ['an address that is none', { baseUrl: 'api.example.com' }, /^baseUrl: "api.example.com" must/],
+    ['an opaque origin', { baseUrl: 'app://shop' }, /^baseUrl: "app:\/\/shop" must/],
+    [
+      'an origin without a scheme',
+      { baseUrl: 'https://a.example', origins: ['api.example.com'] },
+      /^origins: "api.example.com" must be an address like "https:/,
+    ],
+    [
+      'an origin whose scheme is its host',
+      { baseUrl: 'https://a.example', origins: ['localhost:3000'] },
+      /^origins: "localhost:3000" must/,
+    ],
+    [
+      'a storage that is no function',
+      { baseUrl: 'https://a.example', storage: new PageStorage() },
+      /^storage must be a function: \(\) => localStorage/,
+    ],
+    [
+      'a refresh route of an origin that is not named',
+      { baseUrl: 'https://a.example', refresh: { url: 'https://b.example/refresh' } },
+      /^refresh.url: "https:\/\/b.example\/refresh" is none of the origins/,
+    ],
+  ])('says what is wrong: %s', (_, options, message) => {
+    expect(() => createTokenClient(options as TokenClientOptions)).toThrow(message);
+    expect(() => createTokenClient(options as TokenClientOptions)).toThrow(TypeError);
   });
 });
 
@@ -904,6 +929,8 @@ describe('Tabs', () => {
   const tab = (options: TokenClientOptions = {}) =>
     place.client({ name: 'tabs', tabs: true, storage: () => storage, locks, ...options });
   const inMemory = () => tab({ storage: undefined });
+  /** Under which a session lies. */
+  const keyOf = ({ items }: PageStorage) => [...items.keys()][0] ?? '';
   const sub = (client: Watched) => client.claims()?.sub;
 
   it('follow a sign-in, a change and a sign-out in one of them', async () => {
@@ -963,7 +990,7 @@ describe('Tabs', () => {
   it('do not wait for ever for one that sleeps with the lock', async () => {
     const [one] = [tab({ refresh: { timeout: 200 } })];
     await place.logIn(one as Watched);
-    void locks.request('tabs:refresh', {}, () => new Promise(() => {}));
+    void locks.request(`${keyOf(storage)}:refresh`, {}, () => new Promise(() => {}));
     clock.advance('16m');
     expect(await statusOf((one as Watched).fetch('/me'))).toBe(200);
   });
@@ -1019,10 +1046,13 @@ describe('Tabs', () => {
   it.each(['junk', 'null', '5', '[]', '{"turn":"x"}', '{"turn":1e300}'])(
     'take no notice of %s in their storage',
     async (text) => {
-      storage.setItem('tabs', text);
-      const client = tab();
+      await place.logIn(tab());
+      const key = keyOf(storage);
+      storage.setItem(key, text);
+      const client = tab({ tabs: false });
+      expect(sub(client)).toBeUndefined();
       await place.logIn(client);
-      storage.setItem('tabs', text);
+      storage.setItem(key, text);
       expect(await statusOf(client.fetch('/me'))).toBe(200);
     },
   );

@@ -130,6 +130,10 @@ class SessionController {
   }
 }
 
+interface Credentials {
+  user: string;
+}
+
 @Controller()
 class LoginController {
   constructor(
@@ -138,9 +142,16 @@ class LoginController {
   ) {}
 
   @Post('login')
-  async logIn(@Body() { user }: { user: string }, @Res({ passthrough: true }) response: never) {
+  async logIn(@Body() { user }: Credentials, @Res({ passthrough: true }) response: never) {
     this.delivery.deliver(response, await this.tokens.issue(user));
     return { welcome: user };
+  }
+
+  @Post('login/issued')
+  async issue(@Body() { user }: Credentials, @Res({ passthrough: true }) response: never) {
+    const issued = await this.tokens.issue(user);
+    this.delivery.deliver(response, issued);
+    return issued;
   }
 }
 
@@ -252,6 +263,16 @@ describe.each(PLATFORMS)('Delivery: %s', (platform) => {
       });
       expect(reply.body).toEqual({ welcome: 'alice' });
     });
+
+    it.each([{ cookie: true }, { cookie: true, header: 'Authorization' }])(
+      'is not in the JSON of a log-in that returns the issued token (%j)',
+      async (delivery) => {
+        const app = await startWith(delivery);
+        const reply = await app.post('/login/issued', undefined, { user: 'alice' });
+        expect(reply.body).toEqual({ token_type: 'Bearer', expires_in: expect.any(Number) });
+        expect(claimsOf(tokenInCookie(reply))).toMatchObject({ sub: 'alice' });
+      },
+    );
 
     it('is what the guard takes the token from, and how it brings the new one', async () => {
       const app = await startWith({ cookie: true });

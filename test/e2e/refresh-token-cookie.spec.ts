@@ -114,7 +114,7 @@ describe.each(MATRIX)('A refresh token in a cookie: %s, deny list in %s', (platf
 
   it('that is dead is not deleted: a log-in in another tab may just have replaced it', async () => {
     const { access, refresh } = await browser(app);
-    await app.tokens.revoke(access);
+    await app.tokens.revoke({ token: access });
     const expiring = await browser(app);
     for (const dead of [refresh, access, 'not-a-token']) {
       const reply = await byCookie(app, dead);
@@ -253,6 +253,18 @@ describe.each(PLATFORMS)('The cookie of a refresh token: %s', (platform) => {
       expect(reply.headers.getSetCookie()).toEqual([]);
     });
 
+    it('that is empty counts as omitted, and so does an empty grant type (RFC 6749 §3.2)', async () => {
+      const app = await start(platform);
+      let { refresh } = await browser(app);
+      const empty = { refresh_token: '', grant_type: '' };
+      for (const body of [empty, new URLSearchParams(empty), { refresh_token: null }]) {
+        const headers = { cookie: `${NAME}=${refresh}` };
+        refresh = expectExchanged(
+          await app.request('POST', REFRESH_PATH, { headers, body }),
+        ).refresh;
+      }
+    });
+
     it('is one credential if they are the same, and ambiguous if they differ: 400', async () => {
       const app = await start(platform);
       const [one, other] = [await browser(app), await browser(app)];
@@ -334,6 +346,12 @@ describe.each(PLATFORMS)('The cookie of a refresh token: %s', (platform) => {
         keep(reply);
       }
       expectNoNewToken(await app.get('/me', undefined, { cookie: cookie(ACCESS_NAME) }));
+    });
+
+    it('a log-in that returns the issued token shows neither', async () => {
+      const login = await logIn(app);
+      expect(login.body).toEqual({ token_type: 'Bearer', expires_in: expect.any(Number) });
+      expect(Object.keys(cookiesOf(login)).sort()).toEqual([ACCESS_NAME, NAME]);
     });
 
     it('the log-out deletes both', async () => {

@@ -133,7 +133,7 @@ describe.each(MATRIX)('POST /auth/refresh-token: %s, deny list in %s', (platform
     expectRefusal(await app.post(PATH), 'TOKEN_MISSING');
     expectRefusal(await app.post(PATH, 'not-a-token'), 'TOKEN_INVALID');
     const token = await app.logIn();
-    await app.tokens.revoke(token);
+    await app.tokens.revoke({ token });
     expectRefusal(await app.post(PATH, token), 'TOKEN_REVOKED');
     const expiring = await app.logIn();
     clock.advance('16m');

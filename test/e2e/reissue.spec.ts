@@ -667,7 +667,7 @@ describe.each(MATRIX)('Reissue: %s, deny list in %s', (platform, kind) => {
     });
 
     it.each([
-      ['session', (app: TestApp, token: string) => app.tokens.revoke(token)],
+      ['session', (app: TestApp, token: string) => app.tokens.revoke({ token })],
       ['subject', (app: TestApp) => app.tokens.revoke({ sub: 'alice' })],
     ])(
       'a reissue in flight does not revive a %s that is revoked meanwhile',

@@ -71,7 +71,7 @@ describe.each(MATRIX)('A service that only verifies: %s, deny list in %s', (plat
 
     it('refuses a revoked one, by whomever it was revoked', async () => {
       const [here, there] = [await issuing.logIn('alice'), await issuing.logIn('bob')];
-      await issuing.tokens.revoke(here);
+      await issuing.tokens.revoke({ token: here });
       await verifying.tokens.revoke({ sub: 'bob' });
       for (const app of [issuing, verifying]) {
         expectRefusal(await app.get('/me', here), 'TOKEN_REVOKED');

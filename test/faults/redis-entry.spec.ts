@@ -70,12 +70,12 @@ describe('at boot', () => {
     const redis = await server();
     await works(await open({ url: redis.url }));
     expect(log.lines).toHaveLength(1);
-    expect(log.text).toContain('keeps nothing over a restart');
+    expect(log.text).toContain('persistence is off');
     const client = await admin(redis);
     await client.sendCommand(['CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes']);
-    await until(() => log.text.includes('stands'), 3_000);
+    await until(() => log.text.includes('Connected to Redis.'), 3_000);
     await sleep(100);
-    expect(log.text.split('keeps nothing')).toHaveLength(2);
+    expect(log.text.split('persistence is off')).toHaveLength(2);
   });
 
   it.each([[['--appendonly', 'yes']], [['--save', '60 1']]])(
@@ -163,7 +163,7 @@ describe('a server that is away', () => {
     expect(performance.now() - began).toBeLessThan(100);
     await redis.restart();
     await until(() => log.text.includes('ERROR'), 5_000);
-    expect(log.text).toMatch(/LOG The connection to Redis stands/);
+    expect(log.text).toMatch(/LOG Connected to Redis\./);
     expect(log.text).toMatch(/ERROR Redis drops entries/);
     await works(store);
   });
@@ -176,7 +176,7 @@ describe('a server that is away', () => {
     expect(performance.now() - began).toBeLessThan(4_000);
     expect(log.text).toContain('starts without');
     redis.resume();
-    await until(() => log.text.includes('stands'), 5_000);
+    await until(() => log.text.includes('Connected to Redis.'), 5_000);
     await works(store);
   });
 
@@ -217,7 +217,7 @@ describe('a server that is away', () => {
         ),
       5_000,
     );
-    expect(log.text).toContain('connecting anew');
+    expect(log.text).toContain('No response from Redis for 5 s; reconnecting.');
     await works(store);
     await store.near?.complete(['jst:jti:b']);
     expect(store.near?.recall(['jst:jti:b'])).toEqual([undefined]);
@@ -428,9 +428,24 @@ describe('options', () => {
     expect(store.near).toBeUndefined();
     await client.connect();
     await works(store);
+    await until(() => log.text.includes('LOG Connected to Redis.'), 3_000);
     await store.close();
     expect(client.isReady).toBe(true);
     client.destroy();
+  });
+
+  it('a client that is just being connected is waited for, and its server is checked', async () => {
+    const redis = await server();
+    const client = createClient({ url: redis.url, disableOfflineQueue: true });
+    client.on('error', () => {});
+    endings.push(() => client.destroy());
+    const connecting = client.connect();
+    const store = await open({ client });
+    expect(client.isReady).toBe(true);
+    await connecting;
+    await works(store);
+    expect(log.lines).toHaveLength(1);
+    expect(log.text).toContain('persistence is off');
   });
 
   it.each<[unknown, RegExp]>([
@@ -442,7 +457,8 @@ describe('options', () => {
     [{ url: 'redis://x', commandsQueueMaxLength: 1.5 }, /commandsQueueMaxLength/],
     [{ url: 'redis://x', cluster: { rootNodes: [] } }, /`cluster`.*url/],
     [{ cluster: { rootNodes: [] }, sentinel: { name: 'x', sentinelRootNodes: [] } }, /beside it/],
-    [{ cluster: { rootNodes: [] }, nearCopy: {} }, /no near copy/],
+    [{ cluster: { rootNodes: [{}] }, nearCopy: {} }, /nearCopy is not available with `cluster`/],
+    [{ cluster: { rootNodes: [] } }, /rootNodes must list at least one/],
     [{ client: {} }, /not a client/],
     [{ sentinel: { name: 'x', sentinelRootNodes: [], replicaPoolSize: 1 } }, /replicaPoolSize/],
     [{ cluster: { rootNodes: [{}], useReplicas: true } }, /useReplicas/],

@@ -21,6 +21,7 @@ export function expectRefusal(reply: Reply, code: JwtStateErrorCode): void {
     error: REASONS[status],
   });
   expect(reply.headers.get('www-authenticate')).toEqual(challengeOf(code));
+  expect(reply.headers.get('jwt-state-error')).toBe(code);
   expect(reply.headers.get('retry-after')).toEqual(
     isTemporary(code) ? expect.stringMatching(/^[1-9]\d*$/) : null,
   );
@@ -40,6 +41,7 @@ export function expectNoGrant(
     error,
   });
   expect(reply.headers.get('www-authenticate')).toBeNull();
+  expect(reply.headers.get('jwt-state-error')).toBe(reply.body.code);
   expect(reply.headers.get('cache-control')).toBe('no-store');
   expect(reply.token).toBeUndefined();
 }
@@ -53,13 +55,15 @@ function isTemporary(code: JwtStateErrorCode): boolean {
   ].includes(code);
 }
 
-/** RFC 6750 §3: no error code where nothing was tried, no challenge where nothing is wrong. */
+/** RFC 6750 §3: at least a realm; no error code where nothing was tried, no challenge where nothing is wrong. */
 function challengeOf(code: JwtStateErrorCode): unknown {
   if (isTemporary(code)) return null;
-  if (code === 'TOKEN_MISSING') return 'Bearer';
+  if (code === 'TOKEN_MISSING') return 'Bearer realm="api"';
   const error = code === 'INVALID_REQUEST' ? 'invalid_request' : 'invalid_token';
   return expect.stringMatching(
-    new RegExp(`^Bearer error="${error}"(, error_description="[^"]+")?$`),
+    new RegExp(
+      `^Bearer realm="api", error="${error}"(, error_description="[^"]+")?, code="${code}"$`,
+    ),
   );
 }
 

@@ -2,6 +2,7 @@ import { Body, Controller, HttpCode, Post, Res, UseGuards } from '@nestjs/common
 import {
   CurrentToken,
   JwtStateGuard,
+  type LogInOptions,
   Public,
   ReissuesToken,
   TokenDelivery,
@@ -37,10 +38,10 @@ export class SessionController {
   @Post('login-by-cookies')
   @HttpCode(204)
   async logInByCookies(
-    @Body() { user }: { user: string },
+    @Body() { user, ...how }: { user: string } & LogInOptions,
     @Res({ passthrough: true }) response: AnyResponse,
   ) {
-    this.delivery.deliver(response, await this.tokens.issue(user));
+    this.delivery.deliver(response, await this.tokens.issue(user, {}, how));
   }
 
   @Post('tenant')

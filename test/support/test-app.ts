@@ -172,9 +172,10 @@ export class TestApp {
   }
 
   /** A request whose headers are sent exactly so, doubled ones included. */
-  send(path: string, headers: Record<string, string | string[]>): Promise<Reply> {
+  send(path: string, headers: Record<string, string | string[]>, method = 'GET'): Promise<Reply> {
     return new Promise((resolve, reject) => {
-      const request = httpRequest(this.url + path, { headers, agent: false }, (response) => {
+      const options = { method, headers, agent: false };
+      const request = httpRequest(this.url + path, options, (response) => {
         const chunks: Buffer[] = [];
         response.on('data', (chunk: Buffer) => chunks.push(chunk));
         response.on('error', reject);

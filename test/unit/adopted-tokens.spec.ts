@@ -93,6 +93,23 @@ describe.each(Object.entries(KINDS))('a %s token', (kind, make) => {
     expect((await tokens.verify(again)).jti).toBe((await tokens.verify(text)).jti);
   });
 
+  it('nested deeper than any of ours is refused, and asks nobody whose it is', async () => {
+    let asked = 0;
+    const subject = () => {
+      asked += 1;
+      return 'alice';
+    };
+    const { tokens, clock } = await service({ legacy: { subject } });
+    const nested = (levels: number) => JSON.parse(`${'['.repeat(levels)}${']'.repeat(levels)}`);
+    expect(await ending(tokens.verify(make({ deep: nested(63) }, clock)))).toBe('ok');
+    asked = 0;
+    for (const levels of [64, 2_000]) {
+      const text = make({ deep: nested(levels) }, clock);
+      expect(await ending(tokens.verify(text))).toBe('TOKEN_INVALID');
+    }
+    expect(asked).toBe(0);
+  });
+
   it('has other ids than any other token', async () => {
     const { tokens, clock } = await service();
     const claims = [{}, { jti: 'T2' }, { jti: 'T2', sid: 'T2' }, { jti: 'T3', sid: 'T2' }];
@@ -222,7 +239,7 @@ describe.each(Object.entries(KINDS))('a %s token', (kind, make) => {
       const text = make({}, clock);
       const session = make({ jti: 'T2', device: 'phone' }, clock);
       await tokens.revoke({ sub: 'alice' });
-      await tokens.revoke(session);
+      await tokens.revoke({ token: session });
       clock.advance(3605 * SECOND - 1);
       for (const each of [text, session]) {
         expect(await ending(tokens.verify(each))).toBe('TOKEN_REVOKED');
@@ -271,6 +288,32 @@ describe('a legacy token', () => {
     const text = KINDS.legacy({ exp: undefined }, clock);
     clock.advance(1805 * SECOND + offset);
     expect(await ending(tokens.verify(text))).toBe(expected);
+  });
+
+  it('that names an issuer or an audience is refused where the service has none', async () => {
+    const { tokens, clock } = await service();
+    for (const claims of [{ aud: 'web' }, { aud: ['web'] }, { aud: [] }, { iss: 'old-shop' }]) {
+      expect(await ending(tokens.verify(KINDS.legacy(claims, clock)))).toBe('TOKEN_INVALID');
+    }
+  });
+
+  it.each([
+    [{}, {}],
+    [
+      { issuer: 'shop', audience: 'api' },
+      { iss: 'shop', aud: 'api' },
+    ],
+  ])('for any audience, once that is said, is traded in for one of %j', async (own, parties) => {
+    const here = await service({ ...own, legacy: { issuer: '*', audience: '*' } });
+    for (const claims of [{ aud: 'web', iss: 'old' }, { aud: ['web', 'x'] }, {}]) {
+      const successor = await traded(here, { ...claims, n: JSON.stringify(claims) });
+      const { iss, aud } = successor ?? {};
+      expect({ ...(iss && { iss }), ...(aud && { aud }) }).toEqual(parties);
+      const { issued } = await here.resolver.resolve(successor as never, 'reissue');
+      expect(issued).toBeUndefined();
+      const next = await here.tokens.reissue(successor as never);
+      expect(await ending(here.tokens.verify(next.accessToken))).toBe('ok');
+    }
   });
 
   it('is traded in for one that ends when the first of the two would', async () => {

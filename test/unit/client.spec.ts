@@ -9,7 +9,7 @@ import { newest, type Session, sidOf } from '../../lib/client/session.js';
 import { encode } from '../support/forge.js';
 
 const SOURCES = new URL('../../lib/client/', import.meta.url);
-const LIMIT = 3 * 1_024;
+const LIMIT = 5 * 1_024;
 
 const tokenWith = (payload: unknown) => `e30.${encode(JSON.stringify(payload))}.c2ln`;
 const token = (sid: string, jti: number) =>

@@ -158,7 +158,7 @@ describe('issued', () => {
       'TOKEN_TOO_LARGE',
     );
     truth = null;
-    expect(await ending(tokens.issue('alice'))).toBe('TOKEN_REVOKED');
+    expect(await ending(tokens.issue('alice'))).toBe('SUBJECT_REFUSED');
     meanwhile = () => Promise.reject(new Error('down'));
     expect(await ending(tokens.issue('alice'))).toBe('CLAIMS_UNAVAILABLE');
     store.onOperation = () => 'lost';
@@ -444,16 +444,24 @@ describe('revoked', () => {
 
   const TARGETS: [string, Target, (issued: IssuedToken) => object][] = [
     ['a token', (tokens, { claims }) => tokens.revoke(claims), session],
-    ['the text of one', (tokens, { accessToken }) => tokens.revoke(accessToken), session],
+    [
+      'the text of one',
+      (tokens, { accessToken }) => tokens.revoke({ token: accessToken }),
+      session,
+    ],
     [
       'that of an expired one',
       (tokens, { accessToken }) => {
         later(3_600_000);
-        return tokens.revoke(accessToken);
+        return tokens.revoke({ token: accessToken });
       },
       session,
     ],
-    ['that of a refresh token', (tokens, issued) => tokens.revoke(refreshOf(issued)), session],
+    [
+      'that of a refresh token',
+      (tokens, issued) => tokens.revoke({ token: refreshOf(issued) }),
+      session,
+    ],
     ['{ sid }', (tokens, { claims: { sid } }) => tokens.revoke({ sid }), session],
     [
       '{ sub }',
@@ -1096,7 +1104,7 @@ async function live(own: Awaited<ReturnType<typeof whole>>): Promise<void> {
   await answered(tokens.refresh(refreshOf(first)));
 
   // Every end of a session.
-  await tokens.revoke(alice.accessToken);
+  await tokens.revoke({ token: alice.accessToken });
   await tokens.revoke({ sub: 'alice' });
   const carol = await tokens.issue('carol');
   await tokens.revoke({ sub: 'carol', except: carol.claims });
@@ -1108,7 +1116,7 @@ async function live(own: Awaited<ReturnType<typeof whole>>): Promise<void> {
   // The store goes, comes back, refuses, and has lost everything.
   const dave = await tokens.issue('dave');
   cache.fail();
-  for (let time = 0; time < 4; time++) await answered(tokens.revoke(dave.accessToken));
+  for (let time = 0; time < 4; time++) await answered(tokens.revoke({ token: dave.accessToken }));
   cache.recover();
   clock.advance(1_000);
   await request(dave.claims).catch(() => {});

@@ -36,7 +36,7 @@ function guardOf(assembly: Assembly, Guard = JwtStateGuard, Strategy = JwtStateS
   );
   return async (token: string) => {
     const request: IncomingMessage & { user?: unknown } = new IncomingMessage(new Socket());
-    request.rawHeaders.push('Authorization', `Bearer ${token}`);
+    request.headers.authorization = `Bearer ${token}`;
     const response = new ServerResponse(request);
     const context = new ExecutionContextHost([request, response], Routes, Routes.prototype.route);
     const asked = Promise.resolve(guard.canActivate(context));
@@ -168,7 +168,7 @@ describe('a look for the key that fails', () => {
   ])('since there is none, is 401: it is known %s', async (_, find) => {
     const { thrown, challenge } = await withKeys(find);
     expect(thrown).toMatchObject({ code: 'TOKEN_INVALID', status: 401 });
-    expect(challenge).toMatch(/^Bearer error="invalid_token"/);
+    expect(challenge).toMatch(/^Bearer realm="api", error="invalid_token"/);
   });
 });
 
@@ -209,6 +209,6 @@ describe('an ES256 signature', () => {
   it.each(Object.entries(MALFORMED))('%s is 401', async (_, change) => {
     const { thrown, challenge } = await signed(change);
     expect(thrown).toMatchObject({ code: 'TOKEN_INVALID', status: 401 });
-    expect(challenge).toMatch(/^Bearer error="invalid_token"/);
+    expect(challenge).toMatch(/^Bearer realm="api", error="invalid_token"/);
   });
 });

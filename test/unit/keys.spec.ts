@@ -315,6 +315,51 @@ describe('the boot stops at', () => {
     }
   });
 
+  describe('a JWK that says that it is for something else', () => {
+    const pair = {
+      privateKey: ec.ES256.privateKey.export({ format: 'jwk' }),
+      publicKey: ec.ES256.publicKey.export({ format: 'jwk' }),
+    };
+    const boot = (half: 'privateKey' | 'publicKey', members: object) =>
+      bootError({ algorithm: 'ES256', [half]: { ...pair[half], ...members } });
+
+    it.each([
+      [{ use: 'enc' }, '"use": "enc"'],
+      [{ use: '' }, '"use": ""'],
+      [{ use: null }, '"use": null'],
+      [{ key_ops: [] }, '"key_ops"'],
+      [{ key_ops: ['encrypt', 'wrapKey'] }, '"key_ops"'],
+      [{ key_ops: 'sign verify' }, '"key_ops"'],
+      [{ alg: 'ES384' }, '"alg": "ES384"'],
+      [{ alg: 'ECDH-ES' }, '"alg": "ECDH-ES"'],
+    ])('%j', async (members, message) => {
+      for (const half of ['privateKey', 'publicKey'] as const) {
+        const text = await boot(half, members);
+        expect(text).toContain(`keys.${half}`);
+        expect(text).toContain(message);
+        expect(text).not.toContain(pair.privateKey.d as string);
+      }
+    });
+
+    it('may be for this', async () => {
+      const sound = { use: 'sig', alg: 'ES256' };
+      await roundTrip({
+        algorithm: 'ES256',
+        privateKey: { ...pair.privateKey, ...sound, key_ops: ['sign'] },
+        publicKey: { ...pair.publicKey, ...sound, key_ops: ['verify'] },
+      });
+      await roundTrip({
+        algorithm: 'ES256',
+        privateKey: { ...pair.privateKey, ...sound, key_ops: ['verify', 'sign'] },
+      });
+    });
+
+    it('cannot sign with what is for verifying only, nor the other way round', async () => {
+      expect(await boot('privateKey', { key_ops: ['verify'] })).toContain('"sign"');
+      expect(await boot('publicKey', { key_ops: ['sign'] })).toContain('"verify"');
+    });
+  });
+
   it('a private KeyObject where the public one belongs', async () => {
     const { privateKey } = ec.ES256;
     expect(await bootError({ algorithm: 'ES256', publicKey: privateKey })).toContain('publicKey');

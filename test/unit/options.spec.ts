@@ -66,6 +66,9 @@ describe('the defaults', () => {
           domain: undefined,
           secure: true,
           sameSite: 'lax',
+          partitioned: false,
+          persistent: true,
+          former: [],
         },
         body: undefined,
         usesCookie: false,
@@ -309,6 +312,12 @@ describe('a value that does not fit stops the boot', () => {
     ['delivery.cookie.domain', 'a;b'],
     ['delivery.cookie.domain', 5],
     ['delivery.cookie.secure', 'false'],
+    ['delivery.cookie.partitioned', 'yes'],
+    ['delivery.cookie.persistent', 0],
+    ['delivery.cookie.former', { domain: 'a.example' }],
+    ['delivery.cookie.former', [{ domain: 'a;b' }]],
+    ['delivery.cookie.former', [{ host: 'a.example' }]],
+    ['delivery.cookie.former', ['a.example']],
   ])('%s: %j', (place, value) => {
     bootError(() => resolve(at(place, value)));
   });
@@ -338,10 +347,22 @@ describe('a value that does not fit stops the boot', () => {
     bootError(() => cookie({ name: '__Host-token', domain: 'example.org' }));
     bootError(() => cookie({ name: '__Secure-token', secure: false }));
     bootError(() => cookie({ sameSite: 'none', secure: false }));
+    bootError(() => cookie({ partitioned: true, secure: false }));
+    bootError(() => cookie({ path: '/api', former: [{ name: '__Host-token' }] }));
     expect(cookie({ path: '/api' }).name).toBe('token');
     expect(cookie({ domain: 'example.org' }).name).toBe('token');
     expect(cookie({ secure: false }).name).toBe('token');
     expect(cookie({}).name).toBe('__Host-token');
+  });
+
+  it('a former scope that is the cookie itself, which would be deleted with each new one', () => {
+    const cookie = (attributes: Given) =>
+      resolve({ delivery: { cookie: attributes } }).delivery.cookie;
+    bootError(() => cookie({ name: 't', former: [{}] }));
+    bootError(() => cookie({ domain: 'a.example', former: [{ domain: 'a.example' }] }));
+    const former = { name: 't', path: '/', domain: undefined, partitioned: false };
+    expect(cookie({ name: 't', domain: 'a.example', former: [{}] }).former).toEqual([former]);
+    expect(cookie({ name: 't', partitioned: true, former: [{}] }).former).toEqual([former]);
   });
 });
 
@@ -357,6 +378,14 @@ describe('what is given', () => {
   it('one audience is a list of one', () => {
     expect(resolve({ audience: 'a' }).audience).toEqual(['a']);
     expect(resolve({ audience: ['a', 'b'] }).audience).toEqual(['a', 'b']);
+  });
+
+  it('any issuer and any audience have to be said', () => {
+    expect(resolve({ issuer: '*', audience: '*' })).toMatchObject({ issuer: '*', audience: '*' });
+    const legacy = { issuer: '*', audience: '*' };
+    const own = { issuer: 'shop', audience: 'api' };
+    expect(resolve({ ...own, legacy }).legacy).toMatchObject(legacy);
+    expect(bootError(() => resolve({ audience: ['a', '*'] }))).toContain('any audience');
   });
 
   it('a claim listed twice counts once', () => {
@@ -483,6 +512,8 @@ describe('other issuers', () => {
     [{ audience: '' }, 'audience'],
     [{ audience: [] }, 'audience'],
     [{ audience: ['api', 5] }, 'audience'],
+    [{ audience: '*' }, 'audience'],
+    [{ issuer: '*' }, 'issuer'],
     [{ audience: null }, 'audience'],
     [{ expiresIn: '1 fortnight' }, 'expiresIn'],
     [{ expiresIn: 0 }, 'expiresIn'],

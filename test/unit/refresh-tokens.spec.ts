@@ -527,7 +527,10 @@ type Hosts = ReturnType<typeof hosts>;
 const FATES: Record<string, [(hosts: Hosts, issued: IssuedToken) => Promise<unknown>, string]> = {
   'not used': [async () => {}, 'active'],
   used: [({ writer }, issued) => writer.tokens.refresh(refreshOf(issued)), 'superseded'],
-  'logged out': [({ writer }, issued) => writer.tokens.revoke(refreshOf(issued)), 'revoked'],
+  'logged out': [
+    ({ writer }, issued) => writer.tokens.revoke({ token: refreshOf(issued) }),
+    'revoked',
+  ],
   'logged out everywhere': [({ writer }) => writer.tokens.revoke({ sub: 'alice' }), 'revoked'],
   'of a tenant that was shut': [
     ({ writer }) => writer.tokens.revoke({ tenant: 'acme' }),
@@ -613,7 +616,7 @@ describe('what the store is told of lifetimes', () => {
     const assembly = service({ denyList: { claims: ['tenant'] } });
     const { tokens } = assembly;
     const [first] = await pair(assembly);
-    await tokens.revoke(first.accessToken);
+    await tokens.revoke({ token: first.accessToken });
     await tokens.revoke({ sub: 'alice' });
     await tokens.revoke({ tenant: 'acme' });
     await tokens.markStale({ sub: 'alice' });
@@ -717,8 +720,8 @@ describe('a revocation', () => {
     string,
     (issued: IssuedToken) => Parameters<Assembly['tokens']['revoke']>[0]
   > = {
-    'the refresh token, as text': (issued) => refreshOf(issued),
-    'the access token, as text': ({ accessToken }) => accessToken,
+    'the refresh token, as text': (issued) => ({ token: refreshOf(issued) }),
+    'the access token, as text': ({ accessToken }) => ({ token: accessToken }),
     'the verified token': ({ claims }) => claims,
     'its session': ({ claims: { sid } }) => ({ sid }),
     'its subject': () => ({ sub: 'alice' }),
@@ -741,14 +744,15 @@ describe('a revocation', () => {
     const second = await assembly.tokens.refresh(refreshOf(first));
     clock.advance(31 * MINUTE);
     const without = service({ refresh: {}, denyList: { longestLifetime: '1h' } });
-    await without.tokens.revoke(refreshOf(first));
+    await without.tokens.revoke({ token: refreshOf(first) });
     await refuses(assembly, second);
   });
 
   it('takes no refresh token that was not signed by us', async () => {
     const { tokens } = service();
     const [head, payload] = refreshOf(await tokens.issue('alice')).split('.');
-    expect(await ending(tokens.revoke(`${head}.${payload}.c2lnbmF0dXJl`))).toBe('TOKEN_INVALID');
+    const token = `${head}.${payload}.c2lnbmF0dXJl`;
+    expect(await ending(tokens.revoke({ token }))).toBe('INVALID_TARGET');
   });
 
   it('of all other devices leaves this one its refresh token', async () => {

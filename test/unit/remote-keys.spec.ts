@@ -477,6 +477,16 @@ describe('a key of the set is used only if it fits', () => {
     ['a secret', { kty: 'oct', kid: 'k1', k: randomBytes(64).toString('base64url') }, []],
     ['published with its private half, RSA', jwkOf(rsa.privateKey, { kid: 'k1' }), []],
     ['published with its private half, EC', jwkOf(p256.privateKey, { kid: 'k1' }), []],
+    ...['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k'].map((name): [string, unknown, string[]] => [
+      `published with ${name} alone of its private half`,
+      rs('k1', { [name]: jwkOf(rsa.privateKey)[name as 'p'] ?? 'AQ' }),
+      [],
+    ]),
+    [
+      'published with its private half but for d',
+      { ...jwkOf(rsa.privateKey, { kid: 'k1' }), d: undefined },
+      [],
+    ],
     ['without a kid', jwkOf(rsa.publicKey), []],
     ['with a kid that is a number', { ...rs('k1'), kid: 1 }, []],
     ['with half of its members', { ...rs('k1'), n: undefined }, []],

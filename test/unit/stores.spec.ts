@@ -316,6 +316,31 @@ describe('what a failing adapter answers is never taken for "not found"', () => 
   });
 });
 
+describe('what somebody else has put under a key is never taken for "not found"', () => {
+  const ENTRIES: [string, unknown][] = [
+    ['a text that is no JSON', 'a secret'],
+    ['JSON without the envelope of Keyv', '"a secret"'],
+    ['JSON of another object', '{"name":"a secret"}'],
+    ['an object', { name: 'a secret' }],
+    ['a list', ['a secret']],
+    ['a number', 5],
+    ['an envelope around something else', { value: { name: 'a secret' } }],
+    ['an envelope around nothing', { value: null }],
+  ];
+  it.each(ENTRIES)('%s', async (_, entry) => {
+    const store = storeOver(new Keyv({ store: adapter({ get: async () => entry }) }));
+    for (const ask of [
+      () => store.read(['a']),
+      () => store.writeIfAbsent('a', 'x', 1_000),
+      () => store.writeIfUnchanged('a', undefined, 'x', 1_000),
+    ]) {
+      const error = await ask().then(String, (cause: unknown) => cause);
+      expect(error).toBeInstanceOf(StoreAnswerError);
+      expect(String(error)).not.toContain('secret');
+    }
+  });
+});
+
 describe('a cache that could lose entries stops the boot', () => {
   const bootError = (cache: unknown, prefix = 'p:') => {
     let message: string | undefined;

@@ -413,6 +413,7 @@ describe('nestjs-jwt-state/testing', () => {
     const others = importsOf(true).filter((from) => !from.startsWith('.') && !/^node:/.test(from));
     expect([...new Set(others)].sort()).toEqual([
       '@nestjs/common',
+      '@nestjs/core',
       'cache-manager',
       'keyv',
       'uuid',

@@ -143,6 +143,70 @@ describe('before the signature is checked', () => {
     expect(await form(text)).toBe('TOKEN_INVALID');
   });
 
+  const bytes = (...values: number[]) => Buffer.from(values).toString('base64url');
+  /** The same bytes, written as an encoder does not. */
+  const sloppy = (part: string) => {
+    const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
+    const written = alphabet[alphabet.indexOf(part.at(-1) ?? '') + 1];
+    return `${part.slice(0, -1)}${written}`;
+  };
+  const spaced = (value: unknown, rest: number) => {
+    const text = JSON.stringify(value);
+    return encode(text.padEnd(text.length + ((rest - (text.length % 3) + 3) % 3)));
+  };
+  it.each([
+    ['a header', (rest: number) => [spaced(HEADER, rest), body, signature]],
+    ['a payload', (rest: number) => [head, spaced(payload(), rest), signature]],
+    ['a signature', (rest: number) => [head, body, encode('x'.repeat(30 + rest))]],
+  ])('%s that no encoder writes like that is refused (RFC 4648 §3.5)', async (name, parts) => {
+    const index = ['a header', 'a payload', 'a signature'].indexOf(name);
+    for (const rest of [0, 1, 2]) {
+      const good = parts(rest);
+      expect(await form(good.join('.'))).toBe('ok');
+      const part = good[index] as string;
+      // A character more than whole bytes take, where there is room for one; bits that say nothing.
+      const bad = rest === 0 ? [`${part}A`, `${part}_`] : [sloppy(part)];
+      for (const text of bad) {
+        expect(Buffer.from(text, 'base64url')).toEqual(Buffer.from(part, 'base64url'));
+        expect(await form(good.with(index, text).join('.'))).toBe('TOKEN_INVALID');
+      }
+    }
+  });
+
+  it.each([
+    ['a byte alone', [0xff]],
+    ['half a character', [0xc3]],
+    ['a character that is too long', [0xc0, 0xaf]],
+    ['half a surrogate pair', [0xed, 0xa0, 0x80]],
+    ['UTF-16', [0x22, 0xfe]],
+  ])('what is not UTF-8 is refused (RFC 7515 §5.2): %s', async (_, text) => {
+    const member = (object: object) => [...Buffer.from(JSON.stringify(object).slice(0, -1))];
+    const json = (object: object, ...inner: number[]) =>
+      bytes(...member(object), ...Buffer.from(',"x":"'), ...inner, ...Buffer.from('"}'));
+    const [e, acute] = Buffer.from('é');
+    const sound = [e as number, acute as number];
+    const of = (inHeader: number[], inPayload: number[]) =>
+      form(`${json(HEADER, ...inHeader)}.${json(payload(), ...inPayload)}.${signature}`);
+    expect(await of(sound, sound)).toBe('ok');
+    expect(await of(text, sound)).toBe('TOKEN_INVALID');
+    expect(await of(sound, text)).toBe('TOKEN_INVALID');
+  });
+
+  it('a byte order mark is refused', async () => {
+    const mark = [0xef, 0xbb, 0xbf];
+    const text = bytes(...mark, ...Buffer.from(JSON.stringify(payload())));
+    expect(await form(`${head}.${text}.${signature}`)).toBe('TOKEN_INVALID');
+  });
+
+  it('what is nested too deeply is refused, in the header, too', async () => {
+    const nested = (levels: number) => JSON.parse(`${'['.repeat(levels)}${']'.repeat(levels)}`);
+    expect(await form(token(HEADER, payload({ deep: nested(60) })))).toBe('ok');
+    for (const levels of [80, 2_000]) {
+      expect(await form(token(HEADER, payload({ deep: nested(levels) })))).toBe('TOKEN_INVALID');
+      expect(await form(token({ ...HEADER, deep: nested(levels) }))).toBe('TOKEN_INVALID');
+    }
+  });
+
   it.each(['null', '[]', '"text"', '5', 'true', 'not JSON', '', '{"a":1', '\ud800'])(
     'the payload %j is refused',
     async (text) => {
@@ -253,7 +317,12 @@ describe('a correctly signed payload', () => {
     ['here', undefined, 'TOKEN_INVALID'],
     ['here', ['here'], 'TOKEN_INVALID'],
     ['here', '', 'TOKEN_INVALID'],
-    [undefined, 'anybody', 'ok'],
+    [undefined, undefined, 'ok'],
+    [undefined, 'anybody', 'TOKEN_INVALID'],
+    [undefined, '', 'TOKEN_INVALID'],
+    [undefined, null, 'TOKEN_INVALID'],
+    ['*', 'anybody', 'ok'],
+    ['*', undefined, 'ok'],
   ])('for the issuer %j with iss %j: %s', async (issuer, iss, expected) => {
     expect(await check({ iss }, { issuer })).toBe(expected);
   });
@@ -269,8 +338,16 @@ describe('a correctly signed payload', () => {
     [['a'], '', 'TOKEN_INVALID'],
     [['a'], { a: 1 }, 'TOKEN_INVALID'],
     [['a'], [['a']], 'TOKEN_INVALID'],
-    [undefined, 'anything', 'ok'],
-  ])('for the audience %j with aud %j: %s', async (audience, aud, expected) => {
+    [undefined, undefined, 'ok'],
+    [undefined, 'anything', 'TOKEN_INVALID'],
+    [undefined, ['anything'], 'TOKEN_INVALID'],
+    [undefined, [], 'TOKEN_INVALID'],
+    [undefined, [undefined], 'TOKEN_INVALID'],
+    [undefined, null, 'TOKEN_INVALID'],
+    ['*', 'anything', 'ok'],
+    ['*', undefined, 'ok'],
+    [['a'], '*', 'TOKEN_INVALID'],
+  ] as const)('for the audience %j with aud %j: %s', async (audience, aud, expected) => {
     expect(await check({ aud }, { audience })).toBe(expected);
   });
 });
@@ -376,11 +453,37 @@ describe('the whole verifier', () => {
     expect(await verify(good.slice(0, -1))).toBe('TOKEN_INVALID');
   });
 
+  const NO_TEXT = [
+    undefined,
+    null,
+    5,
+    true,
+    {},
+    [],
+    ['a'],
+    new String('x'),
+    () => 'x',
+    Symbol('x'),
+  ];
+  it.each(NO_TEXT.map((value) => [value]))('%p is no token', async (value) => {
+    expect(await ending(verifier.verify(value as never))).toBe('TOKEN_INVALID');
+    expect(await ending(tokens.verify(value as never))).toBe('TOKEN_INVALID');
+    expect(await ending(tokens.refresh(value as never))).toBe('TOKEN_INVALID');
+    expect(await ending(tokens.reissue(value as never))).toBe('TOKEN_INVALID');
+    expect(
+      await ending(assembled({ refresh: { tokens: {} } }).tokens.refresh(value as never)),
+    ).toBe('TOKEN_INVALID');
+  });
+
+  it('a text is no verified token', async () => {
+    expect(await ending(tokens.reissue(sign(payload()) as never))).toBe('TOKEN_INVALID');
+  });
+
   it('never takes the record of a successor for a token', async () => {
     const record = sign({ of: 'j', at: NOW, claims: payload() }, 'next+jwt');
     expect(await ending(tokens.verify(record))).toBe('TOKEN_INVALID');
     expect(await ending(tokens.verify(sign(payload(), 'next+jwt')))).toBe('TOKEN_INVALID');
-    expect(await ending(tokens.revoke(sign(payload(), 'next+jwt')))).toBe('TOKEN_INVALID');
+    expect(await ending(tokens.revoke({ token: record }))).toBe('INVALID_TARGET');
   });
 
   it('lets nothing reach the store that is not correctly signed', async () => {

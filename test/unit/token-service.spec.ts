@@ -6,6 +6,7 @@ import type { Assembly } from '../../lib/jwt-state.assembly.js';
 import type { JwtStateOptions } from '../../lib/jwt-state.options.js';
 import { ClaimsReader } from '../../lib/token/claims-reader.js';
 import { RESERVED_CLAIMS, type VerifiedToken } from '../../lib/token/verified-token.js';
+import type { RevokeTarget, StaleTarget } from '../../lib/token-service/revoke-target.js';
 import { FakeClock } from '../support/fake-clock.js';
 import { MemoryStore } from '../support/memory-store.js';
 import { assembled, ending, storeKeys } from '../support/setup.js';
@@ -109,10 +110,9 @@ describe('the claims source', () => {
 
   it('answers in JSON, so that the request sees what the token will carry', async () => {
     const date = new Date('2030-01-02T03:04:05Z');
-    const claims = { date, gone: undefined, nan: Number.NaN, deep: { date } };
+    const claims = { date, gone: undefined, deep: { date } };
     expect(await reader(() => claims).read('a', undefined)).toEqual({
       date: '2030-01-02T03:04:05.000Z',
-      nan: null,
       deep: { date: '2030-01-02T03:04:05.000Z' },
     });
   });
@@ -191,7 +191,7 @@ describe('the claims source', () => {
 
   it('says null at a log-in: there is none', async () => {
     truth = null;
-    expect(await ending(withSource().tokens.issue('alice'))).toBe('TOKEN_REVOKED');
+    expect(await ending(withSource().tokens.issue('alice'))).toBe('SUBJECT_REFUSED');
   });
 });
 
@@ -596,8 +596,9 @@ describe('a refresh', () => {
 
 describe('revoke', () => {
   it.each([
-    ['its text', (token: { accessToken: string }) => token.accessToken],
+    ['its text', (token: { accessToken: string }) => ({ token: token.accessToken })],
     ['its claims', (token: { claims: VerifiedToken }) => token.claims],
+    ['its claims, named', (token: { claims: VerifiedToken }) => ({ token: token.claims })],
     ['its sid', (token: { claims: VerifiedToken }) => ({ sid: token.claims.sid })],
   ])('by %s ends the session of a token, its successors too', async (_, target) => {
     const { tokens } = withSource();
@@ -617,7 +618,7 @@ describe('revoke', () => {
     const second = await tokens.refresh(first.accessToken);
     clock.advance(800_000);
     expect(await ending(tokens.verify(first.accessToken))).toBe('TOKEN_EXPIRED');
-    await tokens.revoke(first.accessToken);
+    await tokens.revoke({ token: first.accessToken });
     expect(await ending(tokens.verify(second.accessToken))).toBe('TOKEN_REVOKED');
   });
 
@@ -625,7 +626,76 @@ describe('revoke', () => {
     const { tokens } = withSource();
     const issued = await tokens.issue('alice');
     for (const text of ['', 'alice', `${issued.accessToken}x`, issued.accessToken.slice(1)]) {
-      expect(await ending(tokens.revoke(text))).toBe('TOKEN_INVALID');
+      expect(await ending(tokens.revoke({ token: text }))).toBe('INVALID_TARGET');
+    }
+  });
+
+  it('a text alone is no target: it could be a user id', async () => {
+    const { tokens } = withSource();
+    const { accessToken, claims } = await tokens.issue('user-42');
+    const before = store.operations.length;
+    for (const text of ['user-42', claims.sid, accessToken]) {
+      // @ts-expect-error A target says what it is.
+      const revoked = tokens.revoke(text);
+      await expect(revoked).rejects.toMatchObject({
+        code: 'INVALID_TARGET',
+        message: expect.stringMatching(/\{ sub \}.*\{ token \}/),
+      });
+      // @ts-expect-error A target says what it is.
+      const marked = tokens.markStale(text);
+      await expect(marked).rejects.toMatchObject({ code: 'INVALID_TARGET' });
+    }
+    expect(store.operations).toHaveLength(before);
+    // @ts-expect-error A number alone says no more.
+    expect(await ending(tokens.revoke(42))).toBe('INVALID_TARGET');
+    // @ts-expect-error There are no such ids.
+    expect(await ending(tokens.revoke({ sub: 42n }))).toBe('INVALID_TARGET');
+    // @ts-expect-error A session has no number.
+    expect(await ending(tokens.revoke({ sid: 42, except: claims }))).toBe('INVALID_TARGET');
+    // @ts-expect-error Nothing else may stand beside the exception.
+    expect(await ending(tokens.revoke({ except: claims }))).toBe('INVALID_TARGET');
+  });
+
+  it('a number that no token can have is no target: it would be reported as done', async () => {
+    const { tokens } = withSource({ denyList: { claims: ['tenant'] } });
+    const before = store.operations.length;
+    const unsafe = 2 ** 53;
+    const targets: StaleTarget[] = [
+      ...[1.5, unsafe, -unsafe, Number.NaN, Number.POSITIVE_INFINITY].map((sub) => ({ sub })),
+      ...[unsafe, Number.NaN, Number.NEGATIVE_INFINITY].map((tenant) => ({ tenant })),
+      { sid: 5 as never },
+    ];
+    for (const target of targets) {
+      expect(await ending(tokens.revoke(target))).toBe('INVALID_TARGET');
+      expect(await ending(tokens.markStale(target))).toBe('INVALID_TARGET');
+    }
+    expect(store.operations).toHaveLength(before);
+    expect(await ending(tokens.issue('alice', { tenant: unsafe }))).toBe('CLAIMS_INVALID');
+    const sound: StaleTarget[] = [{ sub: 5 }, { sub: -0 }, { tenant: 1.5 }, { tenant: unsafe - 1 }];
+    for (const target of sound) await tokens.revoke(target);
+  });
+
+  it.each([undefined, null, 5, true, {}, [], { jti: 'j' }])(
+    'the token %j is none',
+    async (token) => {
+      const { tokens } = withSource();
+      expect(await ending(tokens.revoke({ token } as never))).toBe('INVALID_TARGET');
+      const { accessToken } = await tokens.issue('alice');
+      const beside = { token: accessToken, sub: 'alice' };
+      expect(await ending(tokens.revoke(beside as never))).toBe('INVALID_TARGET');
+      expect(await ending(tokens.markStale({ token: accessToken }))).toBe('INVALID_TARGET');
+    },
+  );
+
+  it('is no refusal that a client could take for its own, but 422', async () => {
+    const { tokens } = withSource();
+    const targets: RevokeTarget[] = [{ token: 'x' }, { sub: '' }, { user: 'alice' }];
+    for (const target of targets) {
+      const error = await tokens.revoke(target).then(
+        () => undefined,
+        (cause: unknown) => cause,
+      );
+      expect(error).toMatchObject({ status: 422, bearerError: undefined });
     }
   });
 

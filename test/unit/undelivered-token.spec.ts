@@ -2,13 +2,13 @@ import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import { beforeEach, describe, expect, it } from '@jest/globals';
 import { Logger } from '@nestjs/common';
-import type { RefreshOptions } from '../../lib/jwt-state.options.js';
+import type { DeliveryOptions, RefreshOptions } from '../../lib/jwt-state.options.js';
 import { CapturedLog } from '../support/captured-log.js';
 import { assembled } from '../support/setup.js';
 
 /*
- * A refresh token that travels by cookie is not in the JSON: a log-in route that returns its tokens and
- * does not deliver them would lose it without a word. The log says so, once in a process, so the order
+ * A token that travels by cookie is not in the JSON: a log-in route that returns its tokens and does not
+ * deliver them would lose it without a word. The log says so, once in a process, so the order
  * of these tests matters.
  */
 
@@ -18,7 +18,35 @@ beforeEach(() => log.clear());
 
 const service = (tokens: RefreshOptions['tokens']) => assembled({ refresh: { tokens } });
 const byCookie = () => service({ cookie: true });
+const accessByCookie = (delivery: DeliveryOptions = { cookie: true }) => assembled({ delivery });
 const newResponse = () => new ServerResponse(new IncomingMessage(new Socket()));
+
+describe('an access token by cookie', () => {
+  it('that is delivered is worth no line, and is not in the JSON', async () => {
+    const { tokens, delivery } = accessByCookie();
+    const issued = await tokens.issue('alice');
+    delivery.deliver(newResponse(), issued);
+    expect(Object.keys(issued.toJSON())).toEqual(['token_type', 'expires_in']);
+    expect({ ...issued }).toEqual(issued.toJSON());
+    expect(issued.access_token).toBeUndefined();
+    expect(log.lines).toEqual([]);
+  });
+
+  it('is in the answer of the refresh route to a client that sends it in the header', async () => {
+    const { tokens } = accessByCookie({ cookie: true, header: 'Authorization' });
+    const issued = await tokens.issue('alice');
+    expect(issued.response({ access: true })).toMatchObject({ access_token: issued.accessToken });
+    expect(log.lines).toEqual([]);
+  });
+
+  it('is none that travels by header: it is in the JSON, and in the header of a log-in as well', async () => {
+    const { tokens, delivery } = accessByCookie({});
+    const issued = await tokens.issue('alice');
+    delivery.deliver(newResponse(), issued);
+    expect(issued.toJSON().access_token).toBe(issued.accessToken);
+    expect(log.lines).toEqual([]);
+  });
+});
 
 describe('a refresh token by cookie', () => {
   it('that is delivered is worth no line', async () => {
@@ -67,14 +95,13 @@ describe('a refresh token by cookie', () => {
     const issued = await tokens.issue('alice');
     JSON.stringify(issued);
     expect(log.lines).toEqual([
-      expect.stringMatching(
-        /^WARN A refresh token that travels by cookie was not delivered.+deliver\(/,
-      ),
+      expect.stringMatching(/^WARN A token that travels by cookie was not delivered.+deliver\(/),
     ]);
     const text = issued.refreshToken as string;
     expect(log.text).not.toContain(text.slice(text.lastIndexOf('.')));
     JSON.stringify(issued);
     JSON.stringify(await byCookie().tokens.issue('bob'));
+    JSON.stringify(await accessByCookie().tokens.issue('bob'));
     expect(log.lines).toHaveLength(1);
   });
 });

@@ -90,7 +90,7 @@ describe('a token that was checked before', () => {
   it('is held against the deny list all the same', async () => {
     const { tokens, accessToken } = await issue();
     await tokens.verify(accessToken);
-    await tokens.revoke(accessToken);
+    await tokens.revoke({ token: accessToken });
     expect(await ending(tokens.verify(accessToken))).toBe('TOKEN_REVOKED');
   });
 

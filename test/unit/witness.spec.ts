@@ -68,7 +68,7 @@ const kindOf = (key: string) => key.split(':')[1];
 const REVOCATIONS: Record<string, (job: Assembly, issued: IssuedToken) => Promise<unknown>> = {
   'its session': ({ tokens }, { claims: { sid } }) => tokens.revoke({ sid }),
   'its session, named by its access token': ({ tokens }, issued) =>
-    tokens.revoke(issued.accessToken),
+    tokens.revoke({ token: issued.accessToken }),
   'its subject': ({ tokens }) => tokens.revoke({ sub: 'alice' }),
   'its tenant': ({ tokens }) => tokens.revoke({ tenant: 'acme' }),
   'all other sessions of its subject': async ({ tokens }) => {

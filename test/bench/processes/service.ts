@@ -53,7 +53,7 @@ answerCalls({
 
   /** When it was confirmed, by the clock that the processes of a machine share. */
   revoke: async (token: string) => {
-    await tokens.revoke(token);
+    await tokens.revoke({ token });
     return process.hrtime.bigint();
   },
 
