@@ -62,13 +62,13 @@ export class Composer {
     let { look } = standing;
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const claims = { ...(await this.readClaims(place)), ...request.changes };
-      const next = withClaims(token, claims);
+      const next = withClaims(token.seen.origin === undefined ? token : this.ours(token), claims);
       const keys = this.scopes.keysOf(next);
       if (keys.every((key) => look.has(key))) {
         const seen = this.seenBy(standing, next, look);
         const times = this.timesOf(standing, request.renew);
         return {
-          claims: { ...next, ...(token.seen.origin && this.mint.parties), ...times, seen },
+          claims: { ...next, ...times, seen },
           left: this.scopes.missing(place, next),
           look,
         };
@@ -104,10 +104,11 @@ export class Composer {
     );
     const until = this.provisionalUntil(marks, token);
     const revoked = this.revokedKnownTo(token, place, next, look);
-    const { gen } = token.seen;
+    const { gen, login } = token.seen;
     return {
       v: 2,
       ...(gen !== undefined && { gen }),
+      ...(login && { login }),
       epoch: first.store?.epoch ?? '',
       ...(stale.length > 0 && { stale }),
       ...(revoked.length > 0 && { revoked }),
@@ -152,6 +153,11 @@ export class Composer {
     return [...new Set([...(place.seen.revoked ?? []), ...states.flatMap(revocationsIn)])];
   }
 
+  /** From here on it is a token of this service, and for whom that makes tokens. */
+  private ours({ iss, aud, ...token }: VerifiedToken): VerifiedToken {
+    return { ...token, ...this.mint.parties };
+  }
+
   private timesOf({ look, presented, token }: SessionStanding, renew: boolean) {
     // On a host whose clock is behind, `exp - iat` must not grow beyond what any token may live.
     const issuedAt = Math.max(look.readAt, token.iat * 1000);
@@ -160,13 +166,13 @@ export class Composer {
 
   private expiryOf(
     presented: VerifiedToken,
-    { auth_time, exp, seen }: VerifiedToken,
+    token: VerifiedToken,
     issuedAt: number,
     renew: boolean,
   ): number {
-    if (renew) return this.mint.freshExpiry(issuedAt, auth_time);
-    if (seen.origin === undefined) return Math.max(exp, presented.exp);
+    if (renew) return this.mint.freshExpiry(issuedAt, token);
+    if (token.seen.origin === undefined) return Math.max(token.exp, presented.exp);
     // A token from elsewhere may live longer than this service lets any of its own.
-    return Math.min(exp, this.mint.freshExpiry(issuedAt, auth_time));
+    return Math.min(token.exp, this.mint.freshExpiry(issuedAt, token));
   }
 }

@@ -5,7 +5,7 @@ import type { EventSink } from '../events/token-events.js';
 import {
   ClaimsInvalidError,
   ClaimsUnavailableError,
-  TokenRevokedError,
+  SubjectRefusedError,
 } from '../jwt-state.errors.js';
 import type { Look } from '../state/look.js';
 import type { StateKeys } from '../state/state-keys.js';
@@ -16,6 +16,7 @@ import type { IssuedToken } from '../token/issued-token.js';
 import { tokenIdAt } from '../token/token-id.js';
 import { type TokenMint, toSeconds } from '../token/token-mint.js';
 import type { Claims, Seen, VerifiedToken } from '../token/verified-token.js';
+import { type LogInOptions, termsOf } from '../token-service/log-in-options.js';
 import type { SessionScopes } from './session-scopes.js';
 
 /** A log-in that has begun: the marks were read, so every change from now on is news to its token. */
@@ -41,12 +42,18 @@ export class SessionStarter {
     return { subject, look };
   }
 
-  async start(login: BegunLogin, given: Claims = {}): Promise<IssuedToken> {
-    const { subject } = login;
-    const { claims, look } = await this.readClaims(login, given);
+  async start(
+    begun: BegunLogin,
+    given: Claims = {},
+    options?: LogInOptions,
+  ): Promise<IssuedToken> {
+    const { subject } = begun;
+    const { claims, look } = await this.readClaims(begun, given);
     const now = this.clock.now();
     const authTime = toSeconds(look.readAt);
     const sid = uuidv7({ msecs: now });
+    const login = termsOf(options, authTime);
+    const seen = { ...this.seenAt(subject, claims, look), ...(login && { login }) };
     const access: VerifiedToken = {
       ...claims,
       ...this.mint.parties,
@@ -55,8 +62,8 @@ export class SessionStarter {
       jti: tokenIdAt(now),
       auth_time: authTime,
       iat: authTime,
-      exp: this.mint.freshExpiry(look.readAt, authTime),
-      seen: this.seenAt(subject, claims, look),
+      exp: this.mint.freshExpiry(look.readAt, { auth_time: authTime, seen }),
+      seen,
     };
     const issued = this.mint.sign(access, this.mint.refreshTokenOf(access, 0));
     const refreshJti = issued.refreshClaims?.jti;
@@ -71,7 +78,7 @@ export class SessionStarter {
     let look = first;
     for (let attempt = 0; attempt < 2; attempt++) {
       const read = this.claims.hasSource ? await this.claims.read(subject, undefined) : {};
-      if (read === null) throw new TokenRevokedError('This account may hold no token.');
+      if (read === null) throw new SubjectRefusedError();
       const claims = { ...read, ...given };
       const keys = this.keysAt(subject, claims);
       if (keys.every((key) => look.has(key))) return { claims, look };

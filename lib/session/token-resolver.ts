@@ -155,7 +155,7 @@ export class TokenResolver {
   /** Whether a token that somebody else made already holds what this request was to bring. */
   private carries(token: VerifiedToken, { changes, renew }: ReissueRequest): boolean {
     const { mint } = this.parts;
-    if (renew && token.exp < mint.freshExpiry(token.iat * 1000, token.auth_time)) return false;
+    if (renew && token.exp < mint.freshExpiry(token.iat * 1000, token)) return false;
     return Object.entries(changes ?? {}).every(([name, value]) =>
       isDeepStrictEqual(token[name], value),
     );

@@ -126,7 +126,7 @@ export class TokenMint {
       ...(stale && until === undefined && { stale }),
     };
     const jti = tokenIdAt(timeOfTokenId(access.jti) ?? this.clock.now());
-    const exp = this.expiryOf(refreshTokens.lifetime, access.iat * 1000, access.auth_time);
+    const exp = this.expiryOf(refreshTokens.lifetime, access.iat * 1000, access);
     return { ...access, jti, exp, seen };
   }
 

@@ -135,6 +135,7 @@ export class World {
       issuer: undefined,
       audience: undefined,
       lifetime: this.setting.access,
+      inBody: true,
       sessionMaxAge: 365 * 86_400_000,
       refreshTokens: { lifetime: REFRESH, inBody: true, sizeLimit: 1e6 },
       sizeLimit: 1e6,
