@@ -48,7 +48,7 @@ export type {
   Seen,
   VerifiedToken,
 } from './token/verified-token.js';
-export { writeChallenge as writeErrorHeaders } from './delivery/challenge.js';
+export { writeErrorHeaders } from './guards/answer-to.js';
 export { TokenDelivery } from './delivery/token-delivery.js';
 export type { AnyResponse } from './delivery/raw-http.js';
 

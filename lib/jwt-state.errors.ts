@@ -175,7 +175,7 @@ export class TokenStaleError extends JwtStateError {
 export class SessionExpiredError extends JwtStateError {
   override readonly bearerError = 'invalid_token';
   constructor() {
-    super(401, 'SESSION_EXPIRED', 'The session has reached its greatest age: log in again.');
+    super(401, 'SESSION_EXPIRED', 'The session has expired (session.maxAge). Log in again.');
   }
 }
 

@@ -1,9 +1,9 @@
-import { type ArgumentsHost, Catch, Inject, Logger } from '@nestjs/common';
+import { type ArgumentsHost, Catch, Logger } from '@nestjs/common';
 import { BaseExceptionFilter } from '@nestjs/core';
 import { type Observable, throwError } from 'rxjs';
 import { writeChallenge } from './delivery/challenge.js';
-import { CredentialReader } from './delivery/credential-reader.js';
 import { type AnyRequest, isHttpResponse } from './delivery/raw-http.js';
+import { logMistake } from './error-log.js';
 import { answerTo } from './guards/answer-to.js';
 import { JwtStateError } from './jwt-state.errors.js';
 
@@ -32,18 +32,16 @@ interface GatewayClient {
 @Catch(JwtStateError)
 export class JwtStateExceptionFilter extends BaseExceptionFilter<JwtStateError> {
   private readonly log = new Logger('JwtStateModule');
-  @Inject(CredentialReader) private readonly credentials!: CredentialReader;
 
   override catch(thrown: JwtStateError, host: ArgumentsHost): unknown {
-    if (thrown.getStatus() === 500)
-      this.log.error(`${thrown.code}: ${thrown.message}`, thrown.stack);
+    logMistake(thrown);
     const type = host.getType<string>();
     if (type === 'rpc') return this.failStream(thrown);
     if (type === 'ws') return this.tellClient(thrown, host);
     const response: unknown = host.getArgByIndex(1);
     // What has no type of its own, Nest calls `http`, too.
     if (type !== 'http' || !isHttpResponse(response)) throw thrown;
-    const error = answerTo(thrown, host.getArgByIndex<AnyRequest>(0), this.credentials);
+    const error = answerTo(thrown, host.getArgByIndex<AnyRequest>(0));
     writeChallenge(response, error);
     return super.catch(error, host);
   }

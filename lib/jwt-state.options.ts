@@ -93,7 +93,7 @@ export class DeliveryOptions {
 
 /** Refresh tokens (RFC 6749 §1.5): long sessions on short-lived access tokens. */
 export class RefreshTokenOptions {
-  /** How long one may lie unused; every use begins anew, up to `session.maxAge`. */
+  /** Idle lifetime. Each refresh restarts it, up to `session.maxAge`. */
   expiresIn?: Duration = '14d';
   /** In a cookie of the refresh route; otherwise the token travels in the body. */
   cookie?: RefreshCookieOptions | boolean = false;
@@ -174,12 +174,12 @@ export class JwtStateOptions {
   keys?: KeysOption | undefined = undefined;
   /**
    * `iss` of the tokens, demanded of every token (RFC 7519 §4.1.1). Without a value tokens have none, and one
-   * that names an issuer is refused; `'*'` takes any.
+   * that names an issuer is refused; `'*'` accepts any issuer.
    */
   issuer?: string | undefined = undefined;
   /**
    * `aud` of the tokens; a token must name at least one of them (RFC 7519 §4.1.3). Without a value tokens have
-   * none, and one that is for somebody is refused; `'*'` takes those for anybody.
+   * none, and a token that names an audience is refused; `'*'` accepts any audience.
    */
   audience?: string | readonly string[] | undefined = undefined;
   /** How far the clocks of issuer and verifier may differ. */

@@ -5,8 +5,8 @@ import { refuseOtherCopy } from './copies.js';
 import { refuseRequestScope, refuseRequestScopedGuards } from './request-scope.check.js';
 
 /**
- * What must be right before anything is made: the options wait for this, so that a boot that stops here
- * has not connected to anything.
+ * What must be right before this module makes anything: its configuration waits for this check, so a boot that
+ * stops here has opened no connection of this module.
  *
  * @throws JwtStateConfigError
  */

@@ -88,8 +88,8 @@ export class JwtStateGuard extends AuthGuard() {
       // A refresh token stands for itself; the access token beside it has expired, as a rule.
       if (this.isRefresh(request)) return true;
     }
-    // Bound globally and to the route: once is enough.
-    if (requestToken(request)?.resolver === this.resolver) return true;
+    // Bound globally and to the route: once is enough. A guard with a `handleRequest` of its own is another one.
+    if (this.isPlain && requestToken(request)?.resolver === this.resolver) return true;
     return this.judge(context, request, traits);
   }
 
@@ -163,8 +163,16 @@ export class JwtStateGuard extends AuthGuard() {
       answer = this.handleRequest(...(args as unknown as Parameters<typeof this.handleRequest>));
       return answer;
     };
+    // Elsewhere than in `user` the claims of a token that is refused later would be left behind.
+    const getAuthenticateOptions = async () => ({
+      ...(await this.getAuthenticateOptions(context)),
+      property: 'user',
+    });
     // Not on `this`, which other requests use at the same time.
-    const attempt: this = Object.create(this, { handleRequest: { value: handleRequest } });
+    const attempt: this = Object.create(this, {
+      handleRequest: { value: handleRequest },
+      getAuthenticateOptions: { value: getAuthenticateOptions },
+    });
     await super.canActivate.call(attempt, context);
     const [error, token, info] = outcome;
     if (token && (await answer)) return token;

@@ -12,6 +12,7 @@ import { writeChallenge } from '../delivery/challenge.js';
 import { CredentialReader } from '../delivery/credential-reader.js';
 import type { AnyRequest, AnyResponse } from '../delivery/raw-http.js';
 import { TokenDelivery } from '../delivery/token-delivery.js';
+import { answerTo } from '../guards/answer-to.js';
 import { isActing, type RequestToken, requestToken } from '../guards/request-token.js';
 import { JwtStateError, TokenMissingError, WrongContextError } from '../jwt-state.errors.js';
 import {
@@ -52,7 +53,9 @@ export class TokenReissueInterceptor implements NestInterceptor {
   ): Observable<unknown> | Promise<Observable<unknown>> {
     const scope = this.reflector.get<ChangeScope>(REISSUES_TOKEN, context.getHandler());
     if (scope === undefined) return next.handle();
-    return this.runProtocol(scope, context, next).catch((error) => {
+    return this.runProtocol(scope, context, next).catch((thrown: unknown) => {
+      if (!(thrown instanceof JwtStateError)) throw thrown;
+      const error = answerTo(thrown, context.getArgByIndex<AnyRequest>(0));
       // Before an exception filter of the application answers it in its own way.
       writeChallenge(context.getArgByIndex<AnyResponse>(1), error);
       throw error;

@@ -34,7 +34,7 @@ const callers = new WeakMap<ApplicationConfig, Caller>();
  * @returns the claims that handlers see; `undefined` for `null`
  * @throws JwtStateConfigError when the application has been initialized before the first call, or only
  *   verifies tokens
- * @throws TokenRevokedError when the claims source gives this subject no token
+ * @throws SubjectRefusedError when the claims source gives this subject no token
  * @throws ClaimsInvalidError, DenyListUnavailableError
  * @publicApi
  */

@@ -121,7 +121,11 @@ function ageOf({ age, expired }: TokenForOptions, lifetime: number, config: JwtS
 /** The marks of the session itself, and those that it was started after: later ones go on affecting it. */
 async function knownTo({ sid, seen }: Session, denyList: Assembly['denyList']): Promise<Seen> {
   const snapshot = await denyList.readMarks([{ name: 'sid', value: sid }]);
-  return { ...seenBy(snapshot, snapshot.scopes), ...(seen && { revoked: seen.revoked ?? [] }) };
+  const known = seenBy(snapshot, snapshot.scopes);
+  // Of one more token of a session: the terms of its log-in as well.
+  return seen
+    ? { ...known, ...(seen.login && { login: seen.login }), revoked: seen.revoked ?? [] }
+    : known;
 }
 
 function merged(subject: Seen, session: Seen): Seen {

@@ -30,7 +30,7 @@ import {
   writeErrorHeaders,
 } from 'nestjs-jwt-state';
 import { expectRefusal } from '../support/expectations.js';
-import { clock, closeApps, PLATFORMS, type Reply, startApp } from '../support/test-app.js';
+import { clock, closeApps, log, PLATFORMS, type Reply, startApp } from '../support/test-app.js';
 import { Users } from '../support/users.js';
 
 /** As the documentation of Nest writes one: the body is the application's own, and has no code. */
@@ -52,8 +52,7 @@ class HttpFilter extends CatchAllFilter {}
 @Catch()
 class ThoroughFilter extends CatchAllFilter {
   override catch(error: unknown, host: ArgumentsHost) {
-    writeErrorHeaders(host.switchToHttp().getResponse(), error);
-    super.catch(error, host);
+    super.catch(writeErrorHeaders(host.switchToHttp().getResponse(), error), host);
   }
 }
 
@@ -89,6 +88,27 @@ class MyController {
   @Post('my-refresh')
   refresh(@Body() { token }: { token: string }) {
     return this.tokens.refresh(token);
+  }
+
+  /** An administrator looks at somebody else's token. */
+  @UseGuards(JwtStateGuard)
+  @Post('look-at')
+  lookAt(@Body() { token }: { token: string }) {
+    return this.tokens.verify(token);
+  }
+
+  /** The same, in a handler that changes state. */
+  @UseGuards(JwtStateGuard)
+  @ReissuesToken()
+  @Post('look-at-and-change')
+  lookAtAndChange(@Body() { token }: { token: string }) {
+    return this.tokens.verify(token);
+  }
+
+  @UseGuards(JwtStateGuard)
+  @Post('mistake')
+  mistake() {
+    return this.tokens.issue('bob', { exp: 1 });
   }
 
   @Public()
@@ -225,6 +245,33 @@ describe.each(PLATFORMS)('The headers of an error: %s', (platform) => {
     expectHeaders(await own.post('/my-refresh', undefined, { token }), 400, 'INVALID_GRANT');
     for (const app of [plain, own]) {
       expect((await app.get('/teapot')).headers.get('jwt-state-error')).toBeNull();
+    }
+  });
+
+  it('about another token are no verdict on the own one, whoever answers', async () => {
+    const thorough = { imports: [moduleWith(ThoroughFilter)] };
+    for (const app of [await start({}), await start(thorough)]) {
+      const token = await app.logIn('alice');
+      for (const path of ['/look-at', '/look-at-and-change']) {
+        const reply = await app.post(path, token, { token: 'a.b.c' });
+        expect(reply.status).toBe(422);
+        expect(reply.headers.get('jwt-state-error')).toBe('INVALID_TARGET');
+        expect(reply.headers.get('www-authenticate')).toBeNull();
+      }
+    }
+    const app = await start(thorough);
+    const token = await app.logIn('alice');
+    await app.tokens.revoke({ token });
+    expectHeaders(await app.post('/look-at', token, { token }), 401, 'TOKEN_REVOKED');
+  });
+
+  it('are no substitute for the log, which names a mistake once, whoever answers', async () => {
+    const thorough = { imports: [moduleWith(ThoroughFilter)] };
+    for (const app of [await start({}), await start(thorough)]) {
+      const before = log.text.split('ERROR CLAIMS_INVALID').length;
+      const reply = await app.post('/mistake', await app.logIn('alice'));
+      expect(reply.status).toBe(500);
+      expect(log.text.split('ERROR CLAIMS_INVALID').length - before).toBe(1);
     }
   });
 

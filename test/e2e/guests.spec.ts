@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from '@jest/globals';
 import {
   Controller,
   type ExecutionContext,
+  ForbiddenException,
   Get,
   Injectable,
   Post,
@@ -324,7 +325,24 @@ describe.each(PLATFORMS)('Guests on %s', (platform) => {
       }
     }
 
-    const guards = { OptionalGuard, ForgetfulGuard, GuestGuard, EntityGuard, OptionsGuard };
+    /** As docs/01 shows it: a token that is good may still not be enough. */
+    @Injectable()
+    class StaffGuard extends JwtStateGuard {
+      override handleRequest<T>(error: unknown, user: T | false, info: unknown): T {
+        const token = super.handleRequest(error, user, info) as VerifiedToken;
+        if (token.sub !== 'alice') throw new ForbiddenException();
+        return token as T;
+      }
+    }
+
+    const guards = {
+      OptionalGuard,
+      ForgetfulGuard,
+      GuestGuard,
+      EntityGuard,
+      OptionsGuard,
+      StaffGuard,
+    };
     const routes = (Guard: (typeof guards)[keyof typeof guards]) => {
       @UseGuards(Guard)
       @Controller()
@@ -333,6 +351,17 @@ describe.each(PLATFORMS)('Guests on %s', (platform) => {
     };
     const start = (name: keyof typeof guards) =>
       startApp({ platform, controllers: [routes(guards[name])], providers: [guards[name]] });
+
+    it('is asked although another JwtStateGuard has let the request in', async () => {
+      const app = await startApp({
+        platform,
+        controllers: [routes(StaffGuard)],
+        providers: [StaffGuard],
+        options: { guard: 'global' },
+      });
+      expectNoNewToken(await app.get('/orders', await app.logIn('alice')), { sub: 'alice' });
+      expect((await app.get('/orders', await app.logIn('bob'))).status).toBe(403);
+    });
 
     it('that gives no user refuses what this guard refuses, and never with a 500', async () => {
       const app = await start('OptionalGuard');

@@ -401,6 +401,8 @@ it('takes bounded memory, however many tokens come', async () => {
   await ask(20_000, 320_000);
   // All of them would take some 40 MB.
   expect(memory() - before).toBeLessThan(10_000_000);
+  // Collecting garbage may have taken longer than the lease.
+  await near.complete([key(319_999)]);
   const recent = Array.from({ length: 20_000 }, (_, i) => key(300_000 + i));
   const known = recent.filter((name) => near.recall([name]) !== undefined).length;
   expect(known).toBeGreaterThan(1_000);
