@@ -105,6 +105,8 @@ export class World {
   private readonly made = new Map<string, string>();
   /** By session: when a generation (a use) was first noted; when it was first presented. */
   readonly arrivals = new Map<string, Map<number, number>>();
+  /** The same as the record dates it: a process that is frozen writes it down late. */
+  private readonly arrivalsByRecord = new Map<string, Map<number, number>>();
   readonly presented = new Map<string, Map<number, number>>();
   readonly uses = new Map<string, Map<number, number>>();
   readonly presentedRefresh = new Map<string, Map<number, number>>();
@@ -228,8 +230,11 @@ export class World {
       this.bad(2, `the record of revoked ${sid.slice(-4)} was replaced`);
     }
     const arrivals = mapIn(this.arrivals, sid);
-    for (const { n, arrived } of parseSessionState(value).generations) {
-      if (arrived && !arrivals.has(n)) arrivals.set(n, this.stage.now);
+    const dated = mapIn(this.arrivalsByRecord, sid);
+    for (const { n, at, arrived } of parseSessionState(value).generations) {
+      if (!arrived || arrivals.has(n)) continue;
+      arrivals.set(n, this.stage.now);
+      dated.set(n, at);
     }
   }
 
@@ -237,6 +242,7 @@ export class World {
   private beginAnew(sid: string): void {
     for (const id of [...this.made.keys()]) if (id.startsWith(sid)) this.made.delete(id);
     this.arrivals.delete(sid);
+    this.arrivalsByRecord.delete(sid);
   }
 
   private noteTip(value: string): void {
@@ -357,7 +363,7 @@ export class World {
 
   private isExcused(session: Session, token: VerifiedToken, holder: Client, who: string): boolean {
     const arrived = this.setting.arrivesWhenConfirmed
-      ? firstLater(this.arrivals, token)
+      ? firstLater(this.arrivalsByRecord, token)
       : undefined;
     if (holder.access !== token && isNewer(holder.access, token)) {
       // It has a newer one. But within its grace period the older one should have run.
