@@ -10,6 +10,11 @@ export function nextTokenId(now: number, ...predecessors: (string | undefined)[]
   return uuidv7({ msecs: Math.max(now, ...times) });
 }
 
+/** A `jti` of that millisecond. */
+export function tokenIdAt(at: number): string {
+  return uuidv7({ msecs: at });
+}
+
 /** The millisecond in a UUIDv7, or `undefined` for an id of another kind. */
 export function timeOfTokenId(id: string): number | undefined {
   if (!/^[0-9a-f]{8}-[0-9a-f]{4}-7/.test(id)) return undefined;

@@ -2,7 +2,7 @@ import type { Clock } from '../clock.js';
 import { SessionExpiredError, TokenTooLargeError } from '../jwt-state.errors.js';
 import { IssuedToken } from './issued-token.js';
 import { sealRefreshToken } from './refresh-token-form.js';
-import { nextTokenId } from './token-id.js';
+import { nextTokenId, timeOfTokenId, tokenIdAt } from './token-id.js';
 import type { TokenSigner } from './token-signer.js';
 import { ACCESS_TOKEN_TYPE, REFRESH_TOKEN_TYPE } from './token-types.js';
 import type { ReservedClaims, Seen, VerifiedToken } from './verified-token.js';
@@ -104,6 +104,28 @@ export class TokenMint {
       ...(predecessor && { prev: predecessor.jti }),
     };
     const jti = nextTokenId(this.clock.now(), predecessor?.jti);
+    const exp = this.expiryOf(refreshTokens.lifetime, access.iat * 1000, access);
+    return { ...access, jti, exp, seen };
+  }
+
+  /**
+   * The refresh token that comes with an access token: it holds the same claims, knows the same
+   * revocations, and has the same ms in its `jti`.
+   *
+   * @param gen how often the session's refresh tokens were used before it
+   * @returns `undefined` where sessions have none
+   */
+  refreshTokenOf(access: VerifiedToken, gen: number): VerifiedToken | undefined {
+    const { refreshTokens } = this.settings;
+    if (!refreshTokens) return undefined;
+    const { until, stale, gen: _, ...known } = access.seen;
+    const seen = {
+      ...known,
+      ...(gen > 0 && { gen }),
+      // What is provisional knows of no mark for as long as a refresh token lives.
+      ...(stale && until === undefined && { stale }),
+    };
+    const jti = tokenIdAt(timeOfTokenId(access.jti) ?? this.clock.now());
     const exp = this.expiryOf(refreshTokens.lifetime, access.iat * 1000, access);
     return { ...access, jti, exp, seen };
   }

@@ -18,6 +18,13 @@ export interface Seen {
    * when the claims were read.
    */
   readonly until?: number;
+  /** The form of this claim; 2 names generations. */
+  readonly v?: 2;
+  /**
+   * The place of a token in its session: how often access tokens were replaced before it, or refresh
+   * tokens used. Absent: 0, a token of the log-in.
+   */
+  readonly gen?: number;
   /** Of a refresh token: the `jti` of the one whose use has brought it. */
   readonly prev?: string;
   /** What the log-in has decided for all tokens of its session. */
