@@ -42,11 +42,7 @@ export class SessionStarter {
     return { subject, look };
   }
 
-  async start(
-    begun: BegunLogin,
-    given: Claims = {},
-    options?: LogInOptions,
-  ): Promise<IssuedToken> {
+  async start(begun: BegunLogin, given: Claims = {}, options?: LogInOptions): Promise<IssuedToken> {
     const { subject } = begun;
     const { claims, look } = await this.readClaims(begun, given);
     const now = this.clock.now();
