@@ -12,8 +12,13 @@ const { outputFiles } = await build({
 });
 const url = `${process.env.BASE_URL}/page`;
 const { window } = new JSDOM('', { url, runScripts: 'outside-only' });
-// jsdom has no fetch; tests that need one bring it.
-Object.assign(window, { fetch, Request, Response, Headers });
+// jsdom has no fetch; tests that need one bring it. Node's own, from 24 on, takes no signal of jsdom's.
+const pageFetch = (input: string | Request, { signal, ...init }: RequestInit = {}) => {
+  const controller = new AbortController();
+  signal?.addEventListener('abort', () => controller.abort());
+  return fetch(input, { ...init, signal: controller.signal });
+};
+Object.assign(window, { fetch: pageFetch, Request, Response, Headers });
 window.eval(outputFiles[0]?.text);
 const { create } = window as { create(options: TokenClientOptions): TokenClient };
 
